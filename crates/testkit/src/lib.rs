@@ -1,1 +1,22 @@
-//! Placeholder.
+//! What tests and load generators share: real processes, real databases and clients of every
+//! protocol. Only ever a dev-dependency.
+//!
+//! * [`process`] starts a service's own binary on ports of its own and ends it however a test wants;
+//! * [`database`] hands out a fresh migrated database, [`cluster`] a whole Postgres that may be killed;
+//! * [`keys`], [`relay_client`], [`signal_client`] speak PeerLink the way an honest client does.
+//!
+//! Everything started here ends when its owner is dropped, when the test panics, and (through
+//! the kernel) when the test's process is killed.
+#![forbid(unsafe_code)]
+
+pub mod cluster;
+pub mod database;
+pub mod http_client;
+pub mod keys;
+pub mod process;
+pub mod relay_client;
+pub mod signal_client;
+pub mod time;
+pub mod tls;
+
+mod directory;

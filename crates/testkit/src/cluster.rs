@@ -1,0 +1,219 @@
+//! A whole Postgres of one's own, which may be killed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::Signal;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::directory::Directory;
+use crate::process::Process;
+
+const STARTED_WITHIN: Duration = Duration::from_secs(60);
+
+/// A throw-away Postgres cluster on a Unix socket in a temporary directory. It commits to disk
+/// (`fsync` and `synchronous_commit` stay on), so that what it acknowledged survives
+/// [`Cluster::kill`], and so that it can be measured.
+///
+/// Started by root it runs as `postgres` or `nobody`, because Postgres refuses to be root.
+#[derive(Debug)]
+pub struct Cluster {
+    // Before the directory: the server ends before its files go.
+    server: Option<Process>,
+    programs: PathBuf,
+    user: Option<(u32, u32)>,
+    settings: Vec<String>,
+    directory: Directory,
+}
+
+impl Cluster {
+    /// Makes and starts one with the defaults of an installation.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`Cluster::start`], with settings such as `"shared_buffers=256MB"`.
+    pub async fn start_with(settings: &[&str]) -> anyhow::Result<Self> {
+        let directory = Directory::new("pg")?;
+        let user = unprivileged()?;
+        if let Some((uid, gid)) = user {
+            std::os::unix::fs::chown(directory.path(), Some(uid), Some(gid))?;
+        }
+        let programs = programs()?;
+        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let mut cluster = Self { server: None, programs, user, settings, directory };
+        cluster.initialise().await?;
+        cluster.start_again().await?;
+        Ok(cluster)
+    }
+
+    /// How to reach it as its superuser.
+    pub fn options(&self) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .socket(self.directory.path())
+            .username("postgres")
+            .database("postgres")
+    }
+
+    /// As a URL, which names the socket's directory in `host=`.
+    pub fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    /// The URL of one database in it.
+    pub fn url_of(&self, database: &str) -> String {
+        let socket = self.socket_directory().display().to_string().replace('/', "%2F");
+        format!("postgres://postgres@localhost/{database}?host={socket}")
+    }
+
+    /// Where its socket is, for `psql -h` and `pgbench -h`.
+    pub fn socket_directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where `psql` and `pgbench` of the same version are.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    /// The server's process id; its connections are children of it.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Process::pid)
+    }
+
+    /// Ends it as a power cut would: every process of it at once, nothing written any more.
+    pub fn kill(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        let children = children(server.pid());
+        server.kill();
+        for child in children {
+            // Those that noticed and left already are no error.
+            let _ = rustix::process::kill_process(child, Signal::KILL);
+        }
+    }
+
+    /// Stops it in order, breaking connections (`pg_ctl stop -m fast`).
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        let Some(mut server) = self.server.take() else { return Ok(()) };
+        server.signal(Signal::INT);
+        server.wait(STARTED_WITHIN).await?;
+        Ok(())
+    }
+
+    /// Stops it in its tracks: connections stay, nothing answers.
+    pub fn pause(&mut self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// Lets it run on.
+    pub fn resume(&mut self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    /// Starts it on the data it has and waits until it answers.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        if self.server.is_some() {
+            return Ok(());
+        }
+        let end = Instant::now() + STARTED_WITHIN;
+        loop {
+            let mut server = self.launch()?;
+            while server.status().is_none() {
+                if let Ok(connection) = self.options().connect().await {
+                    let _ = connection.close().await;
+                    self.server = Some(server);
+                    return Ok(());
+                }
+                ensure!(Instant::now() < end, "Postgres does not answer:\n{}", server.log());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // After a kill the shared memory of dying processes may be in the way for a moment.
+            ensure!(Instant::now() < end, "Postgres does not start:\n{}", server.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn launch(&self) -> anyhow::Result<Process> {
+        let socket = format!("unix_socket_directories={}", self.directory.path().display());
+        let mut command = Command::new(self.programs.join("postgres"));
+        command.arg("-D").arg(self.data()).args(["-c", "listen_addresses=", "-c", &socket]);
+        command.args(["-c", "max_connections=200", "-c", "jit=off"]);
+        for setting in &self.settings {
+            command.arg("-c").arg(setting);
+        }
+        command.current_dir("/");
+        Process::start_as("postgres", &command, &self.log_file(), self.user)
+    }
+
+    async fn initialise(&self) -> anyhow::Result<()> {
+        let mut command = Command::new(self.programs.join("initdb"));
+        command.args(["--username=postgres", "--auth=trust", "--encoding=UTF8"]);
+        command.args(["--locale=C.UTF-8", "--no-sync", "--pgdata"]).arg(self.data());
+        command.current_dir("/");
+        let mut initdb = Process::start_as("initdb", &command, &self.log_file(), self.user)?;
+        let status = initdb.wait(STARTED_WITHIN).await?;
+        ensure!(status.success(), "initdb failed:\n{}", initdb.log());
+        Ok(())
+    }
+
+    fn signal_all(&mut self, signal: Signal) {
+        let Some(server) = &mut self.server else { return };
+        for child in children(server.pid()) {
+            let _ = rustix::process::kill_process(child, signal);
+        }
+        server.signal(signal);
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The user and group to run Postgres as: nobody special unless this is root.
+fn unprivileged() -> anyhow::Result<Option<(u32, u32)>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let users = std::fs::read_to_string("/etc/passwd")?;
+    for wanted in ["postgres", "nobody"] {
+        let user = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        for fields in user.filter(|fields| fields.len() > 3 && fields[0] == wanted) {
+            return Ok(Some((fields[2].parse()?, fields[3].parse()?)));
+        }
+    }
+    bail!("neither a user postgres nor nobody exists, and Postgres refuses to run as root")
+}
+
+/// The directory of the newest installed Postgres programs.
+fn programs() -> anyhow::Result<PathBuf> {
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let versions = debian.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    if let Some(version) = versions.max() {
+        return Ok(format!("/usr/lib/postgresql/{version}/bin").into());
+    }
+    let asked = Command::new("pg_config").arg("--bindir").output();
+    let asked =
+        asked.context("no Postgres installed: neither /usr/lib/postgresql nor pg_config")?;
+    Ok(String::from_utf8(asked.stdout)?.trim().into())
+}
+
+/// The processes whose parent is `pid`.
+fn children(pid: u32) -> Vec<rustix::process::Pid> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let listed = std::fs::read_to_string(path).unwrap_or_default();
+    let ids = listed.split_whitespace().filter_map(|id| id.parse().ok());
+    ids.filter_map(rustix::process::Pid::from_raw).collect()
+}
