@@ -197,3 +197,98 @@ impl Encoder {
         encode(&self.carry[..self.carried], out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::vectors::{hex, table, text};
+
+    /// The rule of the module doc, one character at a time.
+    fn naive(text: &str) -> Vec<u8> {
+        let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let (mut bits, mut count, mut out) = (0_u32, 0, Vec::new());
+        for unit in text.encode_utf16() {
+            let low = match char::from(unit.to_le_bytes()[0]) {
+                '-' => '+',
+                '_' => '/',
+                '=' => break,
+                other => other,
+            };
+            let Some(sextet) = alphabet.find(low) else { continue };
+            bits = bits << 6 | u32::try_from(sextet).unwrap();
+            count += 6;
+            if count >= 8 {
+                count -= 8;
+                out.push((bits >> count & 0xff) as u8);
+            }
+        }
+        out
+    }
+
+    fn in_pieces(text: &[u8], cuts: &[prop::sample::Index]) -> Vec<u8> {
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+        cuts.extend([0, text.len()]);
+        cuts.sort_unstable();
+        let (mut decoder, mut out) = (Decoder::new(), Vec::new());
+        cuts.windows(2).for_each(|pair| decoder.feed(&text[pair[0]..pair[1]], &mut out));
+        decoder.finish(&mut out);
+        out
+    }
+
+    #[test]
+    fn texts_decode_as_in_javascript() {
+        for row in table("base64") {
+            assert_eq!(decode_lenient(&text(&row, "text").into()), hex(&row, "hex"), "{row}");
+            assert_eq!(naive(text(&row, "text")), hex(&row, "hex"), "{row}");
+        }
+    }
+
+    #[test]
+    fn canonical_means_what_strict_readers_accept() {
+        let yes = ["", "YQ==", "YWI=", "YWJj", "-_-_", "+_-/", "AAAAAA=="];
+        let no = [
+            "YQ", "YQ=", "YR==", "YWJ=", "Y===", "====", "=", "YW J", "YQ==YQ==", "YWJj\n", "ab=c",
+            "é===",
+        ];
+        yes.into_iter().for_each(|text| assert!(is_canonical(text.as_bytes()), "{text}"));
+        no.into_iter().for_each(|text| assert!(!is_canonical(text.as_bytes()), "{text}"));
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_matches_the_naive_model(
+            text in "([A-Za-z0-9+/_-]{0,90}[ =\\n!é€😀İ]{0,2}){0,4}",
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let expected = naive(&text);
+            prop_assert_eq!(&decode_lenient(&text.as_str().into()), &expected);
+            prop_assert_eq!(&in_pieces(text.as_bytes(), &cuts), &expected);
+        }
+
+        #[test]
+        fn any_bytes_decode_the_same_in_pieces(
+            text in prop::collection::vec(any::<u8>(), 0..40),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            prop_assert_eq!(in_pieces(&text, &cuts), in_pieces(&text, &[]));
+        }
+
+        #[test]
+        fn what_is_encoded_decodes_and_is_canonical(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut text = Vec::new();
+            encode(&bytes, &mut text);
+            prop_assert!(is_canonical(&text));
+            prop_assert_eq!(&decode_lenient(&Str::from_wtf8(&text)), &bytes);
+            let (head, tail) = bytes.split_at(cut.index(bytes.len() + 1));
+            let (mut encoder, mut pieces) = (Encoder::new(), Vec::new());
+            [head, tail].into_iter().for_each(|piece| encoder.feed(piece, &mut pieces));
+            encoder.finish(&mut pieces);
+            prop_assert_eq!(pieces, text);
+        }
+    }
+}

@@ -12,3 +12,6 @@ pub mod base64;
 pub mod js;
 pub mod query;
 pub mod sign;
+
+#[cfg(test)]
+mod vectors;

@@ -87,3 +87,39 @@ fn lossy(bytes: Vec<u8>) -> Vec<u8> {
         .unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into())
         .into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::{table, text};
+
+    #[test]
+    fn queries_read_as_the_original_reads_them() {
+        for row in table("query") {
+            for (name, expected) in row["parsed"].as_object().unwrap() {
+                let expected = match expected {
+                    serde_json::Value::Array(values) => Param::Repeated(
+                        values.iter().map(|value| value.as_str().unwrap().into()).collect(),
+                    ),
+                    value => Param::One(value.as_str().unwrap().into()),
+                };
+                assert_eq!(get(text(&row, "query"), name), expected, "{row}");
+            }
+            assert_eq!(get(text(&row, "query"), "absent"), Param::Missing);
+        }
+    }
+
+    #[test]
+    fn path_segments_are_refused_where_the_original_refuses() {
+        assert_eq!(path_segment("a%2Fb+c").unwrap(), "a/b+c");
+        assert_eq!(path_segment("%C3%A9").unwrap(), "é");
+        assert!(path_segment("%zz").is_none() && path_segment("%").is_none());
+        assert!(path_segment("%e9").is_none() && path_segment("a%2").is_none());
+    }
+
+    #[test]
+    fn pairs_behind_the_limit_are_not_seen() {
+        let query = format!("{}&to=x", vec!["a=1"; MOST_PAIRS].join("&"));
+        assert_eq!(get(&query, "to"), Param::Missing);
+    }
+}

@@ -107,3 +107,73 @@ impl KeyCache {
         Some(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::{Signer, SigningKey};
+
+    use super::*;
+    use crate::vectors::{hex, table};
+
+    #[test]
+    fn signatures_are_decided_as_by_the_original() {
+        for row in table("ed25519") {
+            let key = PublicKey::from_bytes(&hex(&row, "public_hex"));
+            let ok =
+                key.is_some_and(|key| key.verify(&hex(&row, "msg_hex"), &hex(&row, "sig_hex")));
+            assert_eq!(ok, row["ok"].as_bool().unwrap(), "{row}");
+        }
+    }
+
+    #[test]
+    fn keys_of_small_order_count_as_keys_and_are_known_to_be_weak() {
+        for row in table("ed25519_small_order") {
+            let signature = hex(&row, "sig_hex");
+            let key = PublicKey::from_bytes(&hex(&row, "public_hex"));
+            let messages: Vec<String> = (0..64).map(|n| format!("m{n}")).collect();
+            let accepted: Vec<_> = messages
+                .iter()
+                .filter(|m| key.is_some_and(|key| key.verify(m.as_bytes(), &signature)))
+                .collect();
+            let expected = row["accepted_of_64_messages_m0_to_m63"].as_u64().unwrap();
+            assert_eq!(u64::try_from(accepted.len()).unwrap(), expected, "{row}");
+            assert_eq!(
+                accepted.first().map(|m| m.as_str()),
+                row["first_accepted"].as_str(),
+                "{row}"
+            );
+            assert!(key.is_none_or(|key| key.is_weak()), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_message_in_parts_signs_like_the_whole() {
+        let signing = SigningKey::from_bytes(&[7; 32]);
+        let key = PublicKey::from_bytes(signing.verifying_key().as_bytes()).unwrap();
+        let signature = signing.sign(b"one|two").to_bytes();
+        assert!(!key.is_weak());
+        assert!(key.verify(b"one|two", &signature));
+        assert!(key.verify_parts(&[b"one", b"|", b"", b"two"], &signature));
+        assert!(!key.verify_parts(&[b"one", b"two"], &signature));
+        assert!(!key.verify(b"one|two", &signature[..63]));
+        let mut verifier = key.verify_stream(&signature).unwrap();
+        verifier.update(b"one|");
+        verifier.update(b"two");
+        assert!(verifier.finish());
+    }
+
+    #[test]
+    fn the_cache_remembers_keys_and_nothing_else() {
+        let cache = KeyCache::new(16);
+        let mut text = Vec::new();
+        base64::encode(SigningKey::from_bytes(&[7; 32]).verifying_key().as_bytes(), &mut text);
+        let text = Str::from_wtf8(&text);
+        let first = cache.decode(&text).unwrap();
+        assert_eq!(cache.decode(&text), Some(first));
+        assert_eq!(cache.0.len(), 1);
+        assert!(cache.decode(&"AAAA".into()).is_none());
+        let spaced = format!("{text}{}", " ".repeat(100));
+        assert_eq!(cache.decode(&spaced.as_str().into()), Some(first));
+        assert_eq!(cache.0.len(), 1);
+    }
+}

@@ -17,6 +17,9 @@ mod text;
 mod value;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use parse::{body_text, parse};
 pub use scan::{Kind, Members, Raw, Scanned, scan, scan_object};
 pub use text::{Str, cmp_utf16, parse_int_limit, trim, trim_dedup_sort, utf16_len};
