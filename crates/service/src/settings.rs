@@ -123,8 +123,12 @@ impl Found {
             _ => arg,
         };
         match self.values.get(&id) {
-            // Values may be secrets: `--help` never shows what the environment holds.
-            Some(value) => arg.required(false).default_value(value).hide_default_value(true),
+            Some(value) => {
+                let takes_value = arg.get_action().takes_values();
+                let arg = arg.required(false).default_value(value);
+                // Values may be secrets: `--help` never shows what the environment holds.
+                if takes_value { arg.hide_default_value(true) } else { arg }
+            }
             None => arg,
         }
     }
