@@ -3,6 +3,7 @@
 //!
 //! * [`process`] starts a service's own binary on ports of its own and ends it however a test wants;
 //! * [`database`] hands out a fresh migrated database, [`cluster`] a whole Postgres that may be killed;
+//! * [`vectors`] replays what the original servers answered;
 //! * [`keys`], [`relay_client`], [`signal_client`] speak PeerLink the way an honest client does.
 //!
 //! Everything started here ends when its owner is dropped, when the test panics, and (through
@@ -18,5 +19,6 @@ pub mod relay_client;
 pub mod signal_client;
 pub mod time;
 pub mod tls;
+pub mod vectors;
 
 mod directory;
