@@ -200,6 +200,3 @@ impl Metrics {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

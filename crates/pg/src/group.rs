@@ -293,6 +293,3 @@ impl Metrics {
 fn count(items: usize) -> f64 {
     items as f64
 }
-
-#[cfg(test)]
-mod tests;

@@ -61,9 +61,10 @@ impl Wakeups {
             "wakeups",
             Box::pin(async move {
                 tokio::select! {
-                    () = listen(own, channels, sender) => {}
+                    () = listen(own.clone(), channels, sender) => {}
                     () = stop.cancelled() => {}
                 }
+                own.close().await;
             }),
         );
         Self { wakes }

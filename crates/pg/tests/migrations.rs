@@ -1,0 +1,110 @@
+//! The schema as the migrations leave it.
+
+use pg::Error;
+use sqlx::{PgPool, Row};
+
+const SCHEMAS: &str = "('switchyard', 'identity', 'signal', 'relay')";
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn every_migration_goes_down_and_up_again(pool: PgPool) {
+    assert!(pg::check_schema(&pool).await.is_ok());
+    pg::MIGRATOR.undo(&pool, 0).await.expect("all down");
+    assert!(matches!(pg::check_schema(&pool).await, Err(Error::SchemaBehind { .. })));
+    let left: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_namespace
+         WHERE nspname IN ('switchyard', 'identity', 'signal', 'relay')",
+    )
+    .fetch_one(&pool)
+    .await
+    .expect("a plain query");
+    assert_eq!(left, 0, "a down migration leaves its schema behind");
+    pg::MIGRATOR.run(&pool).await.expect("all up again");
+    assert!(pg::check_schema(&pool).await.is_ok());
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_database_without_migrations_is_behind(pool: PgPool) {
+    assert!(matches!(pg::check_schema(&pool).await, Err(Error::SchemaBehind { .. })));
+}
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn a_database_from_the_future_is_refused(pool: PgPool) {
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99990101000000, 'tomorrow', true, '', 0)",
+    )
+    .execute(&pool)
+    .await
+    .expect("the table is there");
+    let refused = pg::check_schema(&pool).await;
+    assert!(matches!(refused, Err(Error::SchemaAhead { version: 99_990_101_000_000 })));
+}
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn a_role_can_check_the_schema(pool: PgPool) {
+    let single = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(1)
+        .connect_with((*pool.connect_options()).clone())
+        .await
+        .expect("the database is there");
+    sqlx::query("SET ROLE switchyard_signal").execute(&single).await.expect("a superuser may");
+    assert!(pg::check_schema(&single).await.is_ok());
+}
+
+/// A role may touch the tables of its own schema and no others; nobody else may touch any.
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn tables_are_open_to_their_own_role_alone(pool: PgPool) {
+    let statement = format!(
+        "SELECT n.nspname AS schema, c.oid::regclass::text AS name, r.rolname AS role
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             CROSS JOIN pg_roles r
+         WHERE n.nspname IN {SCHEMAS} AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+           AND r.rolname IN ('switchyard_signal', 'switchyard_relay')
+           AND r.rolname <> 'switchyard_' || n.nspname
+           AND CASE WHEN c.relkind = 'S'
+               THEN has_sequence_privilege(r.oid, c.oid, 'USAGE, SELECT, UPDATE')
+               ELSE has_table_privilege(r.oid, c.oid,
+                   'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+               END"
+    );
+    let open = sqlx::query(sqlx::AssertSqlSafe(statement)).fetch_all(&pool).await.expect("valid");
+    let open: Vec<String> = open
+        .iter()
+        .map(|row| format!("{} to {}", row.get::<String, _>("name"), row.get::<String, _>("role")))
+        .collect();
+    assert!(open.is_empty(), "open to another service's role: {open:?}");
+}
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn a_role_cannot_read_anothers_schema(pool: PgPool) {
+    let mut connection = pool.acquire().await.expect("the database is there");
+    sqlx::query("CREATE TABLE signal.probe ()").execute(&mut *connection).await.expect("owner");
+    sqlx::query("SET ROLE switchyard_relay").execute(&mut *connection).await.expect("superuser");
+    for statement in
+        ["TABLE signal.probe", "TABLE identity.pin", "TABLE switchyard.day_partitioned"]
+    {
+        let refused = sqlx::query(statement).execute(&mut *connection).await.expect_err(statement);
+        let code = refused.as_database_error().and_then(|why| why.code()).unwrap_or_default();
+        assert_eq!(code, "42501", "{statement}: {refused}");
+    }
+    let created = sqlx::query("CREATE TABLE relay.probe ()").execute(&mut *connection).await;
+    assert!(created.is_err(), "a service's role makes no tables");
+    sqlx::query("RESET ROLE").execute(&mut *connection).await.expect("back to the owner");
+}
+
+/// What runs with its owner's rights must not be steered by the caller's search path, and must not
+/// be open to everybody.
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn functions_with_their_owners_rights_are_pinned_and_closed(pool: PgPool) {
+    let statement = format!(
+        "SELECT p.oid::regprocedure::text
+         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+         WHERE n.nspname IN {SCHEMAS} AND p.prosecdef
+           AND (NOT coalesce(array_to_string(p.proconfig, ',') LIKE '%search_path=%', false)
+                OR EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+                           WHERE a.grantee = 0))"
+    );
+    let loose: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_all(&pool).await.expect("valid");
+    assert!(loose.is_empty(), "{loose:?}");
+}
