@@ -44,7 +44,7 @@ pub(crate) struct Blobs {
     pub(crate) args: BlobArgs,
     pub(crate) metrics: BlobMetrics,
     policy: Policy,
-    upload_ttl_seconds: f64,
+    pub(super) upload_ttl_seconds: f64,
     /// Bounds the connections blobs take from the pool, so that envelopes always find one.
     lanes: Semaphore,
     /// Bounds the signatures over stored bytes that are being checked; each keeps a core busy.
