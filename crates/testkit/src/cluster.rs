@@ -189,8 +189,8 @@ fn unprivileged() -> anyhow::Result<Option<(u32, u32)>> {
     }
     let users = std::fs::read_to_string("/etc/passwd")?;
     for wanted in ["postgres", "nobody"] {
-        let user = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
-        for fields in user.filter(|fields| fields.len() > 3 && fields[0] == wanted) {
+        let mut all = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        if let Some(fields) = all.find(|fields| fields.len() > 3 && fields[0] == wanted) {
             return Ok(Some((fields[2].parse()?, fields[3].parse()?)));
         }
     }

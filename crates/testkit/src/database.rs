@@ -31,9 +31,7 @@ impl Database {
         admin.close().await?;
         let database = Self { server, name };
         let mut connection = database.options().connect().await?;
-        let migrations = crate::process::workspace().join("crates/pg/migrations");
-        let migrator = sqlx::migrate::Migrator::new(migrations).await?;
-        migrator.run(&mut connection).await.context("the migrations fail")?;
+        pg::MIGRATOR.run(&mut connection).await.context("the migrations fail")?;
         connection.close().await?;
         Ok(database)
     }

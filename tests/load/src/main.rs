@@ -1,1 +1,98 @@
-fn main() {}
+//! Load generators for the PeerLink services, and the programs they are compared with.
+//!
+//! Every generator prepares its requests and signatures before the clock starts and speaks the
+//! protocol over bare sockets, so that on a shared machine the server is what gets measured.
+//! `load bench` starts a private Postgres and the services itself and runs them all;
+//! `scripts/bench` builds everything and calls it. Only loopback addresses are accepted.
+#![forbid(unsafe_code)]
+#![warn(missing_docs, unreachable_pub)]
+
+mod bench;
+mod http;
+mod meter;
+mod relay;
+mod report;
+mod signal;
+mod target;
+mod ws;
+
+use clap::{Parser, Subcommand};
+
+use crate::target::Target;
+
+/// Load generators for the PeerLink services, loopback only.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Relay: signed stores of one message each.
+    RelayStore(Load<relay::store::Options>),
+    /// Relay: fetches of an empty or a small mailbox.
+    RelayFetch(Load<relay::fetch::Options>),
+    /// Relay: acks in one big mailbox.
+    RelayAck(Load<relay::ack::Options>),
+    /// Relay: group messages to many recipients.
+    RelayGroup(Load<relay::group::Options>),
+    /// Relay: one very long queue, filled and read back.
+    RelayQueue(Load<relay::queue::Options>),
+    /// Relay: one big blob up in chunks and down again.
+    RelayBlob(Load<relay::blob::Options>),
+    /// Signal: pairs that send each other signals. Against `load echo`: the comparison.
+    SignalForward(Load<signal::forward::Options>),
+    /// Signal: registrations.
+    SignalRegister(Load<signal::register::Options>),
+    /// Signal: everybody joins and hears of everybody.
+    SignalStorm(Load<signal::storm::Options>),
+    /// Idle WebSockets and the memory each costs the server.
+    Idle(Load<signal::idle::Options>),
+    /// A bare WebSocket echo server, which `signal-forward --echo` is compared with.
+    Echo(signal::echo::Options),
+    /// Everything, against services and a Postgres of its own.
+    Bench(bench::Options),
+}
+
+/// A generator's options together with what it aims at.
+#[derive(clap::Args)]
+struct Load<O: clap::Args> {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    options: O,
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    if let Command::Echo(options) = &cli.command {
+        return signal::echo::serve(options);
+    }
+    // One thread: the generator must not take both cores from what it measures.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let rows = runtime.block_on(run(&cli))?;
+    report::print(&rows, cli.json)
+}
+
+async fn run(cli: &Cli) -> anyhow::Result<Vec<report::Row>> {
+    let row = match &cli.command {
+        Command::RelayStore(load) => relay::store::run(&load.target, &load.options).await?,
+        Command::RelayFetch(load) => relay::fetch::run(&load.target, &load.options).await?,
+        Command::RelayAck(load) => relay::ack::run(&load.target, &load.options).await?,
+        Command::RelayGroup(load) => relay::group::run(&load.target, &load.options).await?,
+        Command::RelayQueue(load) => relay::queue::run(&load.target, &load.options).await?,
+        Command::RelayBlob(load) => relay::blob::run(&load.target, &load.options).await?,
+        Command::SignalForward(load) => signal::forward::run(&load.target, &load.options).await?,
+        Command::SignalRegister(load) => signal::register::run(&load.target, &load.options).await?,
+        Command::SignalStorm(load) => signal::storm::run(&load.target, &load.options).await?,
+        Command::Idle(load) => signal::idle::run(&load.target, &load.options).await?,
+        Command::Echo(_) => anyhow::bail!("served before any runtime exists"),
+        Command::Bench(options) => return bench::run(options, cli.json).await,
+    };
+    Ok(vec![row])
+}

@@ -17,7 +17,6 @@ pub fn workspace() -> PathBuf {
 ///
 /// Blocks while it builds; only one test builds at a time.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a test has no service::run to read settings")]
     let given = std::env::var_os("SWITCHYARD_BIN_DIR");
     if let Some(directory) = given {
         let path = Path::new(&directory).join(name);

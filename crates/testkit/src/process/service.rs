@@ -27,6 +27,7 @@ pub struct Builder {
 
 impl Builder {
     /// Sets `<NAME>_<setting>`, for example `("IDENTITY_POLICY", "open")`.
+    #[expect(clippy::needless_pass_by_value, reason = "callers write literals and numbers")]
     pub fn set(mut self, setting: &str, value: impl ToString) -> Self {
         let prefix = self.name.to_uppercase().replace('-', "_");
         self.settings.push((format!("{prefix}_{setting}"), value.to_string()));
@@ -34,6 +35,7 @@ impl Builder {
     }
 
     /// Sets an environment variable by its whole name.
+    #[expect(clippy::needless_pass_by_value, reason = "callers write literals and numbers")]
     pub fn environment(mut self, name: &str, value: impl ToString) -> Self {
         self.settings.push((name.to_owned(), value.to_string()));
         self

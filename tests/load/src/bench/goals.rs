@@ -1,0 +1,133 @@
+//! The figures to reach, with what was measured beside them.
+
+use std::io::Write as _;
+
+use crate::report::{Row, thousands};
+
+/// One figure to reach.
+struct Goal {
+    figure: &'static str,
+    /// What the original program does on the same kind of machine.
+    original: &'static str,
+    /// What is enough.
+    first: f64,
+    /// What would be excellent.
+    moonshot: f64,
+    /// Whether more is better.
+    more: bool,
+    /// How to read it from a row whose name starts with `row`.
+    row: &'static str,
+    read: fn(&Row) -> Option<f64>,
+}
+
+const GOALS: &[Goal] = &[
+    Goal {
+        figure: "relay: durable verified 1 kB stores/s",
+        original: "2,485 in RAM",
+        first: 8000.0,
+        moonshot: 8000.0,
+        more: true,
+        row: "relay store",
+        read: |row| Some(row.per_second),
+    },
+    Goal {
+        figure: "relay: stores / pgbench inserts",
+        original: "-",
+        first: 0.6,
+        moonshot: 0.9,
+        more: true,
+        row: "relay store",
+        read: |row| row.ratio,
+    },
+    Goal {
+        figure: "relay: group of 100, deliveries/s",
+        original: "40,000",
+        first: 150_000.0,
+        moonshot: 400_000.0,
+        more: true,
+        row: "relay group",
+        read: |row| Some(row.per_second),
+    },
+    Goal {
+        figure: "relay: group of 100, WAL / payload",
+        original: "-",
+        first: f64::INFINITY,
+        moonshot: 2.0,
+        more: false,
+        row: "relay group",
+        read: |row| row.notes.get("WAL / payload delivered").copied(),
+    },
+    Goal {
+        figure: "relay: 1 GiB blob, RSS growth MiB",
+        original: "-",
+        first: 32.0,
+        moonshot: 32.0,
+        more: false,
+        row: "relay blob",
+        read: |row| row.notes.get("RSS growth MiB").copied(),
+    },
+    Goal {
+        figure: "signal: CPU us per forwarded 1 kB signal",
+        original: "11.9",
+        first: 3.0,
+        moonshot: 1.5,
+        more: false,
+        row: "signal forward, window 16",
+        read: |row| row.server_cpu_us,
+    },
+    Goal {
+        figure: "signal: presence storm, joins/s",
+        original: "114-126",
+        first: 1000.0,
+        moonshot: 1000.0,
+        more: true,
+        row: "signal storm",
+        read: |row| Some(row.per_second),
+    },
+    Goal {
+        figure: "signal: presence storm, CPU us per frame",
+        original: "7.7",
+        first: f64::INFINITY,
+        moonshot: 0.8,
+        more: false,
+        row: "signal storm",
+        read: |row| row.notes.get("server us/frame").copied(),
+    },
+    Goal {
+        figure: "RSS per idle WebSocket, bytes",
+        original: "8,400",
+        first: 7000.0,
+        moonshot: 2500.0,
+        more: false,
+        row: "10000 idle",
+        read: |row| row.notes.get("RSS bytes/socket").copied(),
+    },
+];
+
+/// Prints every figure to reach that this run has a measurement for.
+pub(super) fn print(rows: &[Row]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let (original, first, moonshot) = ("original", "first", "moonshot");
+    writeln!(out, "{:42} {original:>14} {first:>10} {moonshot:>10} {:>10}", "figure", "measured")?;
+    for goal in GOALS {
+        let row = rows.iter().find(|row| row.name.starts_with(goal.row));
+        let Some(measured) = row.and_then(goal.read) else { continue };
+        let reached = |mark: f64| if goal.more { measured >= mark } else { measured <= mark };
+        let verdict = match (reached(goal.first), reached(goal.moonshot)) {
+            (_, true) => "moonshot",
+            (true, false) => "reached",
+            (false, false) => "missed",
+        };
+        let [first, moonshot] = [goal.first, goal.moonshot].map(bound);
+        let (figure, original, measured) = (goal.figure, goal.original, thousands(measured));
+        writeln!(
+            out,
+            "{figure:42} {original:>14} {first:>10} {moonshot:>10} {measured:>10}  {verdict}"
+        )?;
+    }
+    Ok(writeln!(out)?)
+}
+
+fn bound(value: f64) -> String {
+    if value.is_finite() { thousands(value) } else { "-".into() }
+}

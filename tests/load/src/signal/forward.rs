@@ -1,0 +1,147 @@
+//! Signals from one of a pair to the other, a window of them under way.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use serde_json::json;
+use testkit::keys::Peer;
+
+use super::{contains, register_frame};
+use crate::meter::Meter;
+use crate::report::Row;
+use crate::target::Target;
+use crate::ws::{Socket, text};
+
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Pairs of peers.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) pairs: usize,
+    /// Signals of a pair that are under way at once.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) window: usize,
+    /// Size of `data` in a signal.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) bytes: usize,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) seconds: f64,
+    /// The target echoes: each socket is its own pair.
+    #[arg(long)]
+    pub(crate) echo: bool,
+}
+
+pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Row> {
+    let mut pairs = Vec::new();
+    for nth in 0..options.pairs {
+        pairs.push(Pair::open(target, options, nth).await?);
+    }
+    let settle = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < settle {
+        // Everybody hears of everybody first; that is not what is measured here.
+        for pair in &mut pairs {
+            pair.drain().await?;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let latencies = RefCell::new(Vec::new());
+    let end = Instant::now() + Duration::from_secs_f64(options.seconds);
+    let meter = Meter::start(target);
+    try_join_all(pairs.iter_mut().map(|pair| pair.play(options.window, end, &latencies))).await?;
+    let usage = meter.stop();
+    let latencies = latencies.into_inner();
+    let what = if options.echo { "bare echo" } else { "signal forward" };
+    let name = format!("{what}, window {}", options.window);
+    Ok(Row::new(name, "frames", latencies.len() as u64, usage).latencies(latencies))
+}
+
+struct Pair {
+    sender: Socket,
+    /// `None` when the sender hears its own echo.
+    receiver: Option<Socket>,
+    signal: Vec<u8>,
+}
+
+impl Pair {
+    async fn open(target: &Target, options: &Options, nth: usize) -> anyhow::Result<Self> {
+        let (from, to) = (Peer::random(), Peer::random());
+        let mut sender = Socket::open(target, 2 * nth).await?;
+        let mut receiver = None;
+        if !options.echo {
+            let mut other = Socket::open(target, 2 * nth + 1).await?;
+            register(&mut sender, &from).await?;
+            register(&mut other, &to).await?;
+            receiver = Some(other);
+        }
+        let data: String = (0..options.bytes).map(|_| rand::random_range('a'..='z')).collect();
+        let payload = json!({"type": "ice", "from": from.id, "to": to.id, "data": data});
+        let frame = json!({"v": "1", "id": "1", "type": "signal", "payload": payload});
+        Ok(Self { sender, receiver, signal: text(frame.to_string().as_bytes()) })
+    }
+
+    /// Reads what has come that is no signal.
+    async fn drain(&mut self) -> anyhow::Result<()> {
+        self.sender.receive_ready(|_| ()).await?;
+        match &mut self.receiver {
+            Some(receiver) => receiver.receive_ready(|_| ()).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn play(
+        &mut self,
+        window: usize,
+        end: Instant,
+        latencies: &RefCell<Vec<u32>>,
+    ) -> anyhow::Result<()> {
+        let burst = self.signal.repeat(window);
+        let mut sent: VecDeque<Instant> = VecDeque::with_capacity(window);
+        let mut free = window;
+        let mut turns = 0_u32;
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return Ok(());
+            }
+            self.sender.send(&burst[..free * self.signal.len()]).await?;
+            sent.extend(std::iter::repeat_n(now, free));
+            free = 0;
+            let seen = |payload: &[u8]| {
+                if payload.len() < 1000 && !contains(payload, "\"signal\"") {
+                    return;
+                }
+                if let Some(started) = sent.pop_front() {
+                    let took = started.elapsed().as_micros().try_into().unwrap_or(u32::MAX);
+                    latencies.borrow_mut().push(took);
+                    free += 1;
+                }
+            };
+            match &mut self.receiver {
+                Some(receiver) => receiver.receive(seen).await?,
+                None => self.sender.receive(seen).await?,
+            }
+            turns += 1;
+            if self.receiver.is_some() && turns.is_multiple_of(1000) {
+                self.sender.receive_ready(|_| ()).await?;
+            }
+        }
+    }
+}
+
+pub(super) async fn register(socket: &mut Socket, peer: &Peer) -> anyhow::Result<()> {
+    socket.send(&register_frame(peer)).await?;
+    let mut answer = None;
+    while answer.is_none() {
+        let see = |frame: &[u8]| {
+            if contains(frame, "\"register_ack\"") {
+                answer = Some(Ok(()));
+            } else if contains(frame, "\"error\"") {
+                answer = Some(Err(anyhow::anyhow!("{}", String::from_utf8_lossy(frame))));
+            }
+        };
+        socket.receive(see).await?;
+    }
+    answer.unwrap_or(Ok(()))
+}
