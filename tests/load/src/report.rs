@@ -90,7 +90,7 @@ pub(crate) fn print(rows: &[Row], json: bool) -> anyhow::Result<()> {
     }
     let head = ["", "rate", "p50 ms", "p99 ms", "server us", "postgres us", "ratio", ""];
     let [name, rate, p50, p99, server, postgres, ratio, _] = head;
-    writeln!(out, "{name:38} {rate:>14} {p50:>8} {p99:>8} {server:>9} {postgres:>11} {ratio:>6}")?;
+    writeln!(out, "{name:38} {rate:>20} {p50:>8} {p99:>8} {server:>9} {postgres:>11} {ratio:>6}")?;
     for row in rows {
         let rate = format!("{} {}/s", thousands(row.per_second), row.unit);
         let [p50, p99] = [row.p50_ms, row.p99_ms].map(|value| number(value, 2));
@@ -101,7 +101,7 @@ pub(crate) fn print(rows: &[Row], json: bool) -> anyhow::Result<()> {
         let name = &row.name;
         write!(
             out,
-            "{name:38} {rate:>14} {p50:>8} {p99:>8} {server:>9} {postgres:>11} {ratio:>6}"
+            "{name:38} {rate:>20} {p50:>8} {p99:>8} {server:>9} {postgres:>11} {ratio:>6}"
         )?;
         writeln!(out, "  {}", notes.join(", "))?;
     }

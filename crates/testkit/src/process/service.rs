@@ -70,6 +70,8 @@ impl Builder {
         command.env(format!("{prefix}_ADMIN_LISTEN"), admin.address().to_string());
         // A test process has its own DATABASE_URL, which is not the service's to use.
         command.env_remove("DATABASE_URL");
+        // No balancer in front needs time to notice.
+        command.env(format!("{prefix}_DRAIN_LAG"), "0s");
         command.envs(self.settings);
         let directory = Directory::new(name)?;
         let process = Process::start(name, &command, &directory.path().join("log"))?;
