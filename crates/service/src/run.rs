@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use futures_util::FutureExt;
 use prometheus::{IntGauge, Opts};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::environment::Environment;
@@ -100,11 +101,12 @@ where
             return FAILED;
         }
     };
+    let changes = cx.ready.changes(); // before the service can open its first gate
     let mut service = Box::pin(AssertUnwindSafe(serve(cx.clone())).catch_unwind());
     let asked = async {
         tokio::select! {
             () = signals.next() => {}
-            never = announce(&cx, supervisor) => match never {},
+            never = announce(&cx, changes, supervisor) => match never {},
         }
     };
     tokio::select! {
@@ -155,8 +157,11 @@ async fn prepare(common: &Common, cx: &Context) -> anyhow::Result<Signals> {
 }
 
 /// Tells the supervisor and the log when the service becomes ready for the first time.
-async fn announce(cx: &Context, supervisor: &Supervisor) -> std::convert::Infallible {
-    let mut changes = cx.ready.changes();
+async fn announce(
+    cx: &Context,
+    mut changes: watch::Receiver<()>,
+    supervisor: &Supervisor,
+) -> std::convert::Infallible {
     while changes.changed().await.is_ok() {
         if cx.ready.is_ready() {
             tracing::info!(service = cx.name, "ready");
