@@ -110,3 +110,62 @@ impl<K: Hash + Eq + Clone> Shard<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { burst: 10, per_second: 5 };
+
+    fn keyed(max_keys: usize) -> (Keyed<u32>, Instant) {
+        let keyed = Keyed::new(RATE, max_keys);
+        let epoch = keyed.epoch;
+        (keyed, epoch)
+    }
+
+    fn held(keyed: &Keyed<u32>) -> usize {
+        keyed.shards.iter().map(|shard| shard.lock().full_at.len()).sum()
+    }
+
+    #[test]
+    fn a_burst_passes_then_the_rate_holds() {
+        let (keyed, now) = keyed(100);
+        assert_eq!(keyed.check_at(&1, 10, now), Ok(()));
+        assert_eq!(keyed.check_at(&1, 1, now), Err(Duration::from_millis(200)));
+        assert_eq!(keyed.check_at(&2, 1, now), Ok(()), "another key is not concerned");
+        assert_eq!(keyed.check_at(&1, 5, now + Duration::from_millis(999)).is_ok(), false);
+        assert_eq!(keyed.check_at(&1, 5, now + Duration::from_secs(1)), Ok(()));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(keyed.check_at(&1, 10, later), Ok(()), "no more than the burst is saved up");
+        assert!(keyed.check_at(&1, 1, later).is_err());
+    }
+
+    #[test]
+    fn a_refusal_costs_nothing() {
+        let (keyed, now) = keyed(100);
+        keyed.check_at(&1, 8, now).unwrap();
+        assert_eq!(keyed.check_at(&1, 11, now), Err(Duration::from_millis(1800)));
+        assert_eq!(keyed.check_at(&1, 2, now), Ok(()));
+    }
+
+    #[test]
+    fn keys_at_rest_are_forgotten() {
+        let (keyed, now) = keyed(1_000_000);
+        for second in 0..100_u32 {
+            let at = now + Duration::from_secs(second.into());
+            for key in 0..100 {
+                keyed.check_at(&(second * 100 + key), 1, at).unwrap();
+            }
+        }
+        assert!(held(&keyed) <= 800, "{} of 10,000 keys are held", held(&keyed));
+    }
+
+    #[test]
+    fn memory_is_bounded_while_everybody_is_limited() {
+        let (keyed, now) = keyed(160);
+        for key in 0..10_000 {
+            keyed.check_at(&key, 10, now).unwrap();
+        }
+        assert!(held(&keyed) <= 160);
+    }
+}

@@ -71,8 +71,9 @@ pub async fn bind(args: &ListenArgs, cx: &Context) -> anyhow::Result<Listener> {
     if let Some(port) = args.listen_port {
         address.set_port(port);
     }
+    let metrics = Metrics::register(&cx.metrics);
     let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key, cx)?),
+        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key, &metrics, cx)?),
         _ => None,
     };
     let tcp = listen(address, args.send_timeout)
@@ -84,7 +85,6 @@ pub async fn bind(args: &ListenArgs, cx: &Context) -> anyhow::Result<Listener> {
             _ => Err(error),
         })
         .with_context(|| format!("cannot listen on {address}"))?;
-    let metrics = Metrics::register(&cx.metrics);
     let doors = Doors {
         max: args.max_connections,
         max_per_address: args.max_connections_per_address,

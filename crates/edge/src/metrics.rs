@@ -17,6 +17,8 @@ pub(crate) struct Metrics {
     pub(crate) accept_errors: IntCounter,
     pub(crate) tls_ok: IntCounter,
     pub(crate) tls_failed: IntCounter,
+    pub(crate) certificate_ok: IntCounter,
+    pub(crate) certificate_failed: IntCounter,
     pub(crate) requests: IntCounter,
     pub(crate) head_timeouts: IntCounter,
     pub(crate) sockets: IntGauge,
@@ -53,7 +55,16 @@ impl Metrics {
                 &["outcome"],
             ),
         );
+        let certificates = registered(
+            to,
+            IntCounterVec::new(
+                Opts::new("edge_certificate_reloads_total", "Changed certificates, by outcome."),
+                &["outcome"],
+            ),
+        );
         Arc::new(Self {
+            certificate_ok: certificates.with_label_values(&["ok"]),
+            certificate_failed: certificates.with_label_values(&["failed"]),
             connections: counter("edge_connections_total", "Connections accepted."),
             open: gauge("edge_connections_open", "Connections open now."),
             refused_total: refused.with_label_values(&["total_limit"]),

@@ -19,6 +19,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use service::Context;
 use tokio_rustls::TlsAcceptor;
 
+use crate::metrics::Metrics;
+
 /// How often the certificate's files are looked at.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// Sessions kept for TLS 1.2 clients that resume by id; the others carry a ticket.
@@ -27,7 +29,12 @@ const SESSIONS: usize = 10_000;
 /// TLS 1.2 and 1.3 with resumption, on the certificate in `cert` and `key`.
 ///
 /// The files are watched; a broken replacement is logged and the old certificate stays.
-pub(crate) fn acceptor(cert: &Path, key: &Path, cx: &Context) -> anyhow::Result<TlsAcceptor> {
+pub(crate) fn acceptor(
+    cert: &Path,
+    key: &Path,
+    metrics: &Arc<Metrics>,
+    cx: &Context,
+) -> anyhow::Result<TlsAcceptor> {
     let files = Files { cert: cert.to_owned(), key: key.to_owned() };
     let provider = Arc::new(ring::default_provider());
     let current = Arc::new(Current(RwLock::new(files.load(&provider)?)));
@@ -40,13 +47,19 @@ pub(crate) fn acceptor(cert: &Path, key: &Path, cx: &Context) -> anyhow::Result<
     config.ticketer = ring::Ticketer::new().context("TLS tickets")?;
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     let stop = cx.stop.draining().clone();
+    let metrics = metrics.clone();
     cx.spawn("certificate", async move {
-        stop.run_until_cancelled(watch(files, current, provider)).await;
+        stop.run_until_cancelled(watch(files, current, provider, metrics)).await;
     });
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-async fn watch(files: Files, current: Arc<Current>, provider: Arc<CryptoProvider>) {
+async fn watch(
+    files: Files,
+    current: Arc<Current>,
+    provider: Arc<CryptoProvider>,
+    metrics: Arc<Metrics>,
+) {
     let mut seen = files.stamp();
     loop {
         tokio::time::sleep(RELOAD_INTERVAL).await;
@@ -57,10 +70,12 @@ async fn watch(files: Files, current: Arc<Current>, provider: Arc<CryptoProvider
         seen = stamp;
         match files.load(&provider) {
             Ok(certificate) => {
+                metrics.certificate_ok.inc();
                 *current.0.write() = certificate;
                 tracing::info!(file = %files.cert.display(), "certificate reloaded");
             }
             Err(error) => {
+                metrics.certificate_failed.inc();
                 let error = format!("{error:#}");
                 tracing::error!(error, "new certificate is unusable, keeping the old one");
             }

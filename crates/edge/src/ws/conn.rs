@@ -122,6 +122,16 @@ impl Conn {
             if let Some(over) = self.over.take() {
                 return Poll::Ready(Next::End(over));
             }
+            if self.stalled.is_some() && self.outbox.is_crowded() {
+                // A peer that does not read its answers is not asked for more questions.
+                self.poll_output(task);
+                self.poll_time(timer.as_mut(), task, false);
+                self.last_received = Instant::now();
+                if self.stalled.is_some() && self.over.is_none() {
+                    return Poll::Pending;
+                }
+                continue;
+            }
             match self.decoder.next_item() {
                 Ok(Some(item)) => {
                     if let Some(next) = self.received(item) {

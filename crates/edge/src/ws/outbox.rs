@@ -284,6 +284,11 @@ impl Shared {
         notify(queue);
     }
 
+    /// Whether more than half of the outbox is in use.
+    pub(super) fn is_crowded(&self) -> bool {
+        !self.has_room(&self.queue.lock())
+    }
+
     fn has_room(&self, queue: &Queue) -> bool {
         queue.bytes <= self.limits.outbox_bytes / 2
             && queue.frames.len() <= self.limits.outbox_frames / 2
