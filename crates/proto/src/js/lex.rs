@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 
 use super::ParseError;
-
-/// Bytes looked at together; one comparison per byte, which the compiler turns into vector code.
-const STRIDE: usize = 32;
+use super::plain::before_special;
 
 /// Digits which an `f64` holds exactly, so that no rounding is needed.
 const EXACT_DIGITS: usize = 15;
@@ -91,7 +89,7 @@ impl<'a> Lexer<'a> {
         let start = self.at;
         let (mut escaped, mut canonical) = (false, true);
         loop {
-            self.at += plain_length(&self.text[self.at..]);
+            self.at += before_special(&self.text[self.at..]);
             match self.text.get(self.at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -161,19 +159,6 @@ impl<'a> Lexer<'a> {
         self.at += count;
         if count == 0 { self.error() } else { Ok(()) }
     }
-}
-
-/// How many bytes stand before a quote, a backslash or a control character.
-fn plain_length(text: &[u8]) -> usize {
-    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    let mut length = 0;
-    for chunk in text.chunks_exact(STRIDE) {
-        if chunk.iter().fold(false, |any, byte| any | special(*byte)) {
-            break;
-        }
-        length += STRIDE;
-    }
-    length + text[length..].iter().take_while(|byte| !special(**byte)).count()
 }
 
 /// The value of a number's text, which [`Lexer::number`] has checked.

@@ -12,6 +12,7 @@
 
 mod lex;
 mod parse;
+mod plain;
 mod scan;
 mod text;
 mod value;

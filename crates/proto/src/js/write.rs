@@ -1,8 +1,7 @@
 //! `JSON.stringify`, and how JavaScript prints values inside texts.
 
+use super::plain::before_escape;
 use super::{Str, Value};
-
-const STRIDE: usize = 32;
 
 /// Largest number below which all integers are exact and print as plain digits.
 const SAFE_INTEGER: f64 = 9_007_199_254_740_992.0;
@@ -76,7 +75,7 @@ pub fn string(text: &Str<'_>, out: &mut Vec<u8>) {
     out.reserve(rest.len() + 2);
     out.push(b'"');
     loop {
-        let plain = plain_length(rest);
+        let plain = before_escape(rest);
         out.extend_from_slice(&rest[..plain]);
         rest = &rest[plain..];
         let Some(first) = rest.first() else { break };
@@ -116,19 +115,6 @@ fn unit_escape(unit: u32, out: &mut Vec<u8>) {
     for shift in [12, 8, 4, 0] {
         out.push(b"0123456789abcdef"[(unit >> shift & 0xf) as usize]);
     }
-}
-
-/// How many bytes print as themselves.
-fn plain_length(text: &[u8]) -> usize {
-    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0xed;
-    let mut length = 0;
-    for chunk in text.chunks_exact(STRIDE) {
-        if chunk.iter().fold(false, |any, byte| any | special(*byte)) {
-            break;
-        }
-        length += STRIDE;
-    }
-    length + text[length..].iter().take_while(|byte| !special(**byte)).count()
 }
 
 /// Appends a value as a template literal shows it; `None` is `undefined`.
