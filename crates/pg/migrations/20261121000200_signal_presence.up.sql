@@ -28,6 +28,8 @@ COMMENT ON TABLE signal.session IS 'Current session of every connected peer.';
 -- Nonces are hashed: their length is the client''s choice, an index entry''s is not.
 CREATE TABLE signal.nonce (
     digest    bytea PRIMARY KEY,
+    -- Who used it: a register that is committed again after a lost connection meets its own row.
+    session   uuid NOT NULL,
     forget_at timestamptz NOT NULL
 );
 CREATE INDEX nonce_by_forget_at ON signal.nonce (forget_at);

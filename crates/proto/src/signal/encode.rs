@@ -13,14 +13,18 @@ pub(crate) fn fresh_id(kind: &str, out: &mut Vec<u8>) {
 }
 
 /// Bytes of a frame around its payload, longest type name and id included.
-const ENVELOPE: usize = 128;
+pub const ENVELOPE: usize = 128;
 
 fn open(id_kind: &str, frame_type: &str, payload_bytes: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(ENVELOPE + payload_bytes);
-    out.extend_from_slice(b"{\"v\":\"1\",\"id\":");
-    fresh_id(id_kind, &mut out);
-    continue_open(frame_type, &mut out);
+    open_into(id_kind, frame_type, &mut out);
     out
+}
+
+fn open_into(id_kind: &str, frame_type: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"v\":\"1\",\"id\":");
+    fresh_id(id_kind, out);
+    continue_open(frame_type, out);
 }
 
 fn continue_open(frame_type: &str, out: &mut Vec<u8>) {
@@ -120,13 +124,11 @@ pub fn pong(peer: &PeerId) -> Vec<u8> {
     out
 }
 
-/// A forwarded `signal` frame; the payload as `JSON.stringify` writes it.
-#[must_use]
-pub fn signal(payload: Raw<'_>) -> Vec<u8> {
-    let mut out = open("signal", "signal", payload.text().len());
-    payload.write(&mut out);
+/// Appends a forwarded `signal` frame; the payload as `JSON.stringify` writes it.
+pub fn signal(payload: Raw<'_>, out: &mut Vec<u8>) {
+    open_into("signal", "signal", out);
+    payload.write(out);
     out.push(b'}');
-    out
 }
 
 /// The id of a frame [`signal`] wrote, without quotes.

@@ -61,7 +61,9 @@ fn signal(payload: &str, rules: &Rules) -> Result<(String, String), (Code, Strin
     let sender = PeerId::from_wtf8(b"me");
     Signal::read(&request, rules, &sender)
         .map(|signal| {
-            let frame = String::from_utf8(encode::signal(signal.payload)).unwrap();
+            let mut frame = Vec::new();
+            encode::signal(signal.payload, &mut frame);
+            let frame = String::from_utf8(frame).unwrap();
             let id = String::from_utf8(encode::signal_id(frame.as_bytes()).to_vec()).unwrap();
             assert!(frame.starts_with(&format!(r#"{{"v":"1","id":"{id}","type":"signal""#)));
             assert_eq!(id.len(), "srv-signal-".len() + 36);

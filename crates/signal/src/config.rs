@@ -1,0 +1,255 @@
+//! Settings of the signal service.
+
+use std::{str::FromStr, time::Duration};
+
+use service::{duration, size};
+
+/// Settings of the signal service; what each is for stands in its help text.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Config {
+    #[command(flatten)]
+    pub(crate) listen: edge::ListenArgs,
+    #[command(flatten)]
+    pub(crate) database: pg::DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) identity: identity::PolicyArgs,
+    #[command(flatten)]
+    pub(crate) sockets: SocketArgs,
+    #[command(flatten)]
+    pub(crate) presence: PresenceArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) resume: ResumeArgs,
+    #[command(flatten)]
+    pub(crate) turn: TurnArgs,
+    #[command(flatten)]
+    pub(crate) lease: LeaseArgs,
+}
+
+/// How sockets are kept.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Sockets")]
+pub(crate) struct SocketArgs {
+    /// Longest message [default: 1mb; 100mb under the open policy].
+    #[arg(long, env = "MAX_MESSAGE", value_name = "SIZE", value_parser = size::parse_usize)]
+    pub(crate) max_message: Option<usize>,
+    /// Time a socket may stay without registering.
+    #[arg(long, env = "REGISTRATION_DEADLINE", value_name = "TIME", default_value = "60s",
+          value_parser = duration::parse)]
+    pub(crate) registration_deadline: Duration,
+    /// Silence after which a client is pinged.
+    #[arg(long, env = "PING_INTERVAL", value_name = "TIME", default_value = "25s",
+          value_parser = duration::parse)]
+    pub(crate) ping_interval: Duration,
+    /// Silence after which a client is taken for gone.
+    #[arg(long, env = "IDLE_TIMEOUT", value_name = "TIME", default_value = "75s",
+          value_parser = duration::parse)]
+    pub(crate) idle_timeout: Duration,
+    /// Bytes that may wait for a client to read them; more closes it with 1013.
+    #[arg(long, env = "OUTBOX_BYTES", value_name = "SIZE", default_value = "2mb",
+          value_parser = size::parse_usize)]
+    pub(crate) outbox_bytes: usize,
+    /// Frames that may wait for a client to read them; more closes it with 1013.
+    #[arg(long, env = "OUTBOX_FRAMES", value_name = "COUNT", default_value_t = 4_096)]
+    pub(crate) outbox_frames: usize,
+}
+
+/// Who is told what about whom.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Presence")]
+pub(crate) struct PresenceArgs {
+    /// Peers registered at once; more are refused.
+    #[arg(long, env = "MAX_PEERS", value_name = "COUNT", default_value_t = 100_000)]
+    pub(crate) max_peers: usize,
+    /// Peers listed in a snapshot; the latest to register are kept.
+    #[arg(long, env = "SNAPSHOT_MAX_PEERS", value_name = "COUNT", default_value_t = 10_000)]
+    pub(crate) snapshot_max_peers: usize,
+    /// Departed peers listed in a snapshot; the latest to leave are kept.
+    #[arg(long, env = "SNAPSHOT_MAX_DEPARTED", value_name = "COUNT", default_value_t = 1_000)]
+    pub(crate) snapshot_max_departed: usize,
+    /// Shortest time between two builds of the snapshot.
+    #[arg(long, env = "SNAPSHOT_INTERVAL", value_name = "TIME", default_value = "50ms",
+          value_parser = duration::parse)]
+    pub(crate) snapshot_interval: Duration,
+    /// How long it is remembered when a peer left.
+    #[arg(long, env = "LAST_SEEN_AGE", value_name = "TIME", default_value = "7d",
+          value_parser = duration::parse)]
+    pub(crate) last_seen_age: Duration,
+    /// Departed peers held in memory.
+    #[arg(long, env = "LAST_SEEN_MAX", value_name = "COUNT", default_value_t = 100_000)]
+    pub(crate) last_seen_max: usize,
+    /// Bytes of presence events a slow client may lag behind before it is closed with 1013.
+    #[arg(long, env = "PRESENCE_LOG", value_name = "SIZE", default_value = "8mb",
+          value_parser = size::parse_usize)]
+    pub(crate) presence_log: usize,
+    /// Peers one client may name in presence_subscribe.
+    #[arg(long, env = "MAX_SUBSCRIBED", value_name = "COUNT", default_value_t = 1_000)]
+    pub(crate) max_subscribed: usize,
+    /// Where the program's source is offered, told in every register_ack.
+    #[arg(long, env = "SOURCE_URL", value_name = "URL", default_value = "")]
+    pub(crate) source_url: String,
+}
+
+/// A token bucket: so much per second, so much at once; or off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance(pub(crate) Option<edge::limit::Rate>);
+
+impl FromStr for Allowance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let wrong = || "expected PER_SECOND:BURST, such as 200:1000 or 4mb:16mb, or off".to_owned();
+        let (per_second, burst) = text.split_once(':').ok_or_else(wrong)?;
+        let amount = |text| u32::try_from(size::parse(text)?).map_err(|_| wrong());
+        let (per_second, burst) = (amount(per_second)?, amount(burst)?);
+        if per_second == 0 || burst == 0 {
+            return Err(wrong());
+        }
+        Ok(Self(Some(edge::limit::Rate { burst, per_second })))
+    }
+}
+
+/// What clients may spend; all off by default under the open policy.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Limits (PER_SECOND:BURST, or off; off under the open policy)")]
+pub(crate) struct LimitArgs {
+    /// Frames from one client [default: 500:5000].
+    #[arg(long, env = "PEER_FRAMES", value_name = "RATE")]
+    pub(crate) peer_frames: Option<Allowance>,
+    /// Bytes from one client [default: 4mb:16mb].
+    #[arg(long, env = "PEER_BYTES", value_name = "RATE")]
+    pub(crate) peer_bytes: Option<Allowance>,
+    /// Frames from one address (IPv4, or IPv6 /64) [default: 10000:50000].
+    #[arg(long, env = "ADDRESS_FRAMES", value_name = "RATE")]
+    pub(crate) address_frames: Option<Allowance>,
+    /// Bytes from one address [default: 32mb:128mb].
+    #[arg(long, env = "ADDRESS_BYTES", value_name = "RATE")]
+    pub(crate) address_bytes: Option<Allowance>,
+    /// Register frames from one address [default: 100:3000].
+    #[arg(long, env = "ADDRESS_REGISTERS", value_name = "RATE")]
+    pub(crate) address_registers: Option<Allowance>,
+}
+
+/// What is kept for clients that asked for a resume token.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Resume")]
+pub(crate) struct ResumeArgs {
+    /// Time to come back with a resume token; 0 hands out none.
+    #[arg(long, env = "RESUME_WINDOW", value_name = "TIME", default_value = "30s",
+          value_parser = duration::parse)]
+    pub(crate) resume_window: Duration,
+    /// Signals kept per session.
+    #[arg(long, env = "RESUME_FRAMES", value_name = "COUNT", default_value_t = 256)]
+    pub(crate) resume_frames: usize,
+    /// Bytes of signals kept per session.
+    #[arg(long, env = "RESUME_BYTES", value_name = "SIZE", default_value = "256kb",
+          value_parser = size::parse_usize)]
+    pub(crate) resume_bytes: usize,
+    /// Bytes of signals kept for all sessions together.
+    #[arg(long, env = "RESUME_TOTAL_BYTES", value_name = "SIZE", default_value = "64mb",
+          value_parser = size::parse_usize)]
+    pub(crate) resume_total_bytes: usize,
+}
+
+/// ICE servers for clients that ask.
+#[derive(Clone, clap::Args)]
+#[command(next_help_heading = "TURN")]
+pub(crate) struct TurnArgs {
+    /// Secret shared with coturn (its static-auth-secret).
+    #[arg(
+        long,
+        env = "TURN_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true,
+        requires = "turn_urls"
+    )]
+    pub(crate) turn_secret: Option<String>,
+    /// URLs of the TURN server, such as turn:host:3478?transport=tcp.
+    #[arg(long, env = "TURN_URLS", value_name = "URL", value_delimiter = ',')]
+    pub(crate) turn_urls: Vec<String>,
+    /// How long a credential is good for.
+    #[arg(long, env = "TURN_TTL", value_name = "TIME", default_value = "12h",
+          value_parser = duration::parse)]
+    pub(crate) turn_ttl: Duration,
+}
+
+impl std::fmt::Debug for TurnArgs {
+    /// Leaves the secret out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TurnArgs").field("turn_urls", &self.turn_urls).finish_non_exhaustive()
+    }
+}
+
+/// How this process is known to its siblings.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Replicas")]
+pub(crate) struct LeaseArgs {
+    /// Name of this replica across restarts, unlike any other's [default: host name and port].
+    #[arg(long, env = "INSTANCE", value_name = "NAME")]
+    pub(crate) instance: Option<String>,
+    /// How often this process says that it lives.
+    #[arg(long, env = "LEASE_RENEWAL", value_name = "TIME", default_value = "5s",
+          value_parser = duration::parse)]
+    pub(crate) lease_renewal: Duration,
+    /// Silence after which another process counts as dead and its peers as gone.
+    #[arg(long, env = "LEASE_EXPIRY", value_name = "TIME", default_value = "15s",
+          value_parser = duration::parse)]
+    pub(crate) lease_expiry: Duration,
+}
+
+impl Config {
+    /// The defaults, listening at `listen` with the database at `url`; what tests start from.
+    ///
+    /// # Panics
+    /// When a default does not parse, which the tests of this crate rule out.
+    #[must_use]
+    pub fn at(listen: &str, url: &str) -> Self {
+        Self::from_args(&["--listen", listen, "--database-url", url])
+    }
+
+    /// As the command line `args` would set it.
+    ///
+    /// # Panics
+    /// When an argument is unknown or wrong.
+    #[must_use]
+    pub fn from_args(args: &[&str]) -> Self {
+        use clap::{Args, FromArgMatches};
+        let command = Self::augment_args(clap::Command::new("signal")).no_binary_name(true);
+        let matches = command.get_matches_from(args);
+        Self::from_arg_matches(&matches).expect("clap has checked the arguments")
+    }
+
+    /// The limits in force: the defaults, or none under the open policy, where nothing is set.
+    pub(crate) fn allowances(&self) -> Allowances {
+        let open = self.identity.identity_policy.is_open();
+        let rate = |set: Option<Allowance>, per_second, burst| match set {
+            Some(Allowance(rate)) => rate,
+            None if open => None,
+            None => Some(edge::limit::Rate { burst, per_second }),
+        };
+        const MB: u32 = 1 << 20;
+        let LimitArgs { peer_frames, peer_bytes, address_frames, address_bytes, address_registers } =
+            self.limits;
+        Allowances {
+            peer_frames: rate(peer_frames, 500, 5_000),
+            peer_bytes: rate(peer_bytes, 4 * MB, 16 * MB),
+            address_frames: rate(address_frames, 10_000, 50_000),
+            address_bytes: rate(address_bytes, 32 * MB, 128 * MB),
+            address_registers: rate(address_registers, 100, 3_000),
+        }
+    }
+}
+
+/// Rates in force; `None` is no limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowances {
+    pub(crate) peer_frames: Option<edge::limit::Rate>,
+    pub(crate) peer_bytes: Option<edge::limit::Rate>,
+    pub(crate) address_frames: Option<edge::limit::Rate>,
+    pub(crate) address_bytes: Option<edge::limit::Rate>,
+    pub(crate) address_registers: Option<edge::limit::Rate>,
+}

@@ -1,0 +1,121 @@
+//! Messages to requests, requests to the desk, refusals to error frames.
+
+use std::{borrow::Cow, ops::ControlFlow, sync::Arc};
+
+use edge::{
+    LimitKey,
+    ws::{Close, Frame, Outbox},
+};
+use proto::signal::{
+    Code, Kind, Refusal, Register, Request, RequestId, Signal, Subscription, encode,
+};
+
+use crate::domain::{
+    desk::{Applicant, Desk, rate_limited, tell},
+    meter::{Exceeded, Meter},
+    seat::Seat,
+};
+
+/// Ids one socket may register under the open policy, which lets it change them.
+const MAX_SEATS: usize = 16;
+
+/// One socket's conversation.
+pub(crate) struct Conversation {
+    desk: Arc<Desk>,
+    line: Outbox,
+    socket: u64,
+    meter: Meter,
+    /// What the socket holds, the identity it goes by last.
+    seats: Vec<Arc<Seat<Outbox>>>,
+}
+
+impl Conversation {
+    pub(crate) fn open(desk: Arc<Desk>, line: Outbox, address: LimitKey) -> Self {
+        let socket = desk.open(&line);
+        Self { desk, line, socket, meter: Meter::new(address), seats: Vec::new() }
+    }
+
+    /// Handles one message, text or binary alike.
+    pub(crate) async fn hear(&mut self, message: &[u8], is_text: bool) -> ControlFlow<Close> {
+        if self.seats.last().is_some_and(|seat| !seat.is_live()) {
+            // Replaced: mute at once, although the close handshake may take its time.
+            return ControlFlow::Continue(());
+        }
+        match self.meter.spend(&self.desk.limiter, message.len()) {
+            Ok(()) => {}
+            Err(Exceeded::RetryIn(wait)) => {
+                // Not even parsed, so the frame's own id is not known.
+                self.refuse(&RequestId::default(), &rate_limited(wait));
+                return ControlFlow::Continue(());
+            }
+            Err(Exceeded::OutOfPatience) => {
+                return ControlFlow::Break(Close::new(1008, "too many frames"));
+            }
+        }
+        let text = match is_text {
+            true => Cow::Borrowed(message),
+            // As the original reads binary: invalid UTF-8 becomes replacement characters.
+            false => match String::from_utf8_lossy(message) {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            },
+        };
+        match Request::read(&text, &self.desk.rules) {
+            Ok(request) => {
+                if let Err(refusal) = self.answer(&request).await {
+                    self.refuse(&request.id, &refusal);
+                }
+            }
+            Err((id, refusal)) => self.refuse(&id, &refusal),
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn answer(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
+        if request.kind == Kind::Register {
+            return self.register(request).await;
+        }
+        let Some(seat) = self.seats.last() else {
+            return request.kind.unregistered().map_or(Ok(()), Err);
+        };
+        let desk = &self.desk;
+        match request.kind {
+            Kind::Register => {}
+            Kind::Signal => desk.forward(&Signal::read(request, &desk.rules, &seat.peer)?)?,
+            Kind::Ping => tell(&self.line, &Frame::text(encode::pong(&seat.peer))),
+            Kind::PeersRequest => tell(&self.line, &desk.peers().await),
+            Kind::PresenceSubscribe => {
+                let wish = Subscription::read(request, &desk.rules, desk.max_subscribed)?;
+                desk.subscribe(seat, wish);
+            }
+        }
+        Ok(())
+    }
+
+    async fn register(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
+        let ask = Register::read(request, &self.desk.rules, self.desk.clock.now_ms())?;
+        if self.seats.len() >= MAX_SEATS && self.seats.iter().all(|seat| seat.peer != ask.peer) {
+            return Err(Refusal::new(Code::InvalidRegister, "too many peerIds on one socket"));
+        }
+        let applicant = Applicant {
+            socket: self.socket,
+            line: &self.line,
+            address: self.meter.address(),
+            seat: self.seats.last(),
+        };
+        let seat = self.desk.register(&ask, &applicant).await?;
+        self.seats.retain(|held| held.peer != seat.peer);
+        self.seats.push(seat);
+        Ok(())
+    }
+
+    fn refuse(&self, id: &RequestId<'_>, refusal: &Refusal) {
+        self.desk.metrics.refuse(refusal.code);
+        tell(&self.line, &Frame::text(encode::error(id, refusal)));
+    }
+
+    /// The socket is over.
+    pub(crate) fn end(&mut self) {
+        self.desk.close(self.socket, &self.seats);
+    }
+}

@@ -1,0 +1,82 @@
+//! Sockets: the handshake, and a pump for each.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    ops::ControlFlow,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+};
+
+use edge::{
+    Body, Client,
+    ws::{self, Close, Ended, Limits, Message},
+};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use service::Context;
+
+use crate::{domain::desk::Desk, protocol::Conversation};
+
+/// Answers every path: a WebSocket to who asks for one, 426 to everybody else.
+#[derive(Clone)]
+pub(crate) struct Sockets {
+    desk: Arc<Desk>,
+    limits: Arc<Limits>,
+    cx: Context,
+}
+
+impl Sockets {
+    pub(crate) fn new(desk: Arc<Desk>, limits: Limits, cx: &Context) -> Self {
+        Self { desk, limits: Arc::new(limits), cx: cx.clone() }
+    }
+
+    fn open(&self, request: Request<Incoming>) -> Response<Body> {
+        let Some(client) = request.extensions().get::<Client>().copied() else {
+            let mut refusal = Response::new(Body::Empty);
+            *refusal.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            return refusal;
+        };
+        let (answer, upgrading) = match ws::upgrade(request) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return refusal,
+        };
+        let (desk, limits, cx) = (self.desk.clone(), self.limits.clone(), self.cx.clone());
+        self.cx.spawn("socket", async move {
+            let Ok(socket) = upgrading.socket().await else { return };
+            let address = client.limit_key();
+            let session = |outbox| Session(Conversation::open(desk, outbox, address));
+            ws::pump(socket, limits, session, &cx).await;
+        });
+        answer
+    }
+}
+
+impl tower::Service<Request<Incoming>> for Sockets {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        ready(Ok(self.open(request)))
+    }
+}
+
+struct Session(Conversation);
+
+impl ws::Session for Session {
+    async fn message(&mut self, message: Message) -> ControlFlow<Close> {
+        match message {
+            Message::Text(text) => self.0.hear(&text, true).await,
+            Message::Binary(bytes) => self.0.hear(&bytes, false).await,
+        }
+    }
+
+    async fn ended(&mut self, _: Ended) {
+        self.0.end();
+    }
+}
