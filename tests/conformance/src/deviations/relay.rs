@@ -1,0 +1,6 @@
+//! The relay's deviations.
+
+use super::Deviation;
+
+/// Sorted by case.
+pub const RELAY: &[Deviation] = &[];

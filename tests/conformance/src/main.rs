@@ -1,0 +1,33 @@
+//! Replays the vectors against a server that runs already:
+//! `conformance relay|signal ADDRESS exact|sound [PROFILE]`.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use anyhow::{bail, ensure};
+use conformance::{Mode, replay_relay, replay_signal};
+use testkit::vectors::Vectors;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let [service, address, mode, profile @ ..] = words.as_slice() else {
+        bail!("conformance relay|signal ADDRESS exact|sound [PROFILE]");
+    };
+    let address: SocketAddr = address.parse()?;
+    let mode = match *mode {
+        "exact" => Mode::Exact,
+        "sound" => Mode::Sound,
+        other => bail!("no mode {other}"),
+    };
+    let vectors = Vectors::load();
+    let report = match *service {
+        "relay" => replay_relay(&vectors, address, profile.first().copied(), mode).await,
+        "signal" => replay_signal(&vectors, address, mode).await,
+        other => bail!("no service {other}"),
+    };
+    writeln!(std::io::stdout(), "{report}")?;
+    ensure!(report.failed() == 0, "{} cases failed", report.failed());
+    Ok(())
+}
