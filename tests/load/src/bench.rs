@@ -21,7 +21,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5.0)]
     pub(crate) seconds: f64,
     /// Only sections whose name contains one of these: store, fetch, ack, group, queue, blob,
-    /// forward, register, storm, idle.
+    /// forward, register, storm, idle; or pgbench for that comparison alone.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 }
@@ -49,6 +49,7 @@ impl Options {
 pub(crate) async fn run(options: &Options, json: bool) -> anyhow::Result<Vec<Row>> {
     raise_descriptor_limit();
     let mut rows = Vec::new();
+    rows::pgbench(options, &mut rows).await.context("pgbench")?;
     rows::relay(options, &mut rows).await.context("relay")?;
     rows::signal(options, &mut rows).await.context("signal")?;
     if !json {

@@ -10,6 +10,16 @@ use crate::report::Row;
 use crate::signal::{forward, idle, register, storm};
 use crate::target::Target;
 
+/// pgbench alone, which needs no service.
+pub(super) async fn pgbench(options: &Options, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    if options.only.iter().any(|only| only == "pgbench") {
+        let stack = Stack::start().await?;
+        let run = async || pgbench::run(&stack.cluster, options.seconds()).await;
+        push(rows, median(options, run).await?);
+    }
+    Ok(())
+}
+
 /// The relay and, taking turns with it, pgbench on the same Postgres.
 pub(super) async fn relay(options: &Options, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let sections = ["store", "fetch", "ack", "group", "queue", "blob"];
