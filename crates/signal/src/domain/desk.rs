@@ -137,10 +137,8 @@ impl Desk {
         if let Err(wait) = self.limiter.check_register(applicant.address) {
             return Err(rate_limited(wait));
         }
-        if self.metrics.online.get() >= i64::try_from(self.max_peers).unwrap_or(i64::MAX)
-            && applicant.seat.is_none()
-            && !self.registry.is_online(&ask.peer)
-        {
+        let full = self.registry.online() >= self.max_peers && applicant.seat.is_none();
+        if full && !self.registry.is_online(&ask.peer) {
             return Err(Refusal::new(Code::RateLimited, "server is full, retry later"));
         }
         if self.storage_up.load(Ordering::Relaxed) { Ok(()) } else { Err(UNAVAILABLE) }
