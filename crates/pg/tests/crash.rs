@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -34,6 +34,13 @@ async fn no_acknowledged_write_is_lost_and_waiting_ones_arrive() {
     let mut wakes = Wakeups::start(&pool, &["note"], stop.clone(), spawn).subscribe();
     assert_eq!(wakes.next().await, Some(Wake::Resync));
 
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let heard = reports.clone();
+    let watch = pg::watch(pool.clone(), stop.clone(), move |answers| {
+        heard.lock().expect("nobody panics holding it").push(answers);
+    });
+    spawn("watch", Box::pin(watch));
+
     let writer = pool.clone();
     let limits = GroupLimits { retry_for: Duration::from_secs(60), ..GroupLimits::new("notes") };
     let group =
@@ -55,7 +62,9 @@ async fn no_acknowledged_write_is_lost_and_waiting_ones_arrive() {
         for _ in 0..2 {
             let before = next.load(Ordering::SeqCst);
             until(|| next.load(Ordering::SeqCst) > before + 200).await;
+            until(|| reports.lock().expect("as above").last() == Some(&true)).await;
             cluster.kill();
+            until(|| reports.lock().expect("as above").last() == Some(&false)).await;
             cluster.restart();
             assert_eq!(wakes.next().await, Some(Wake::Resync), "a gap is told");
         }

@@ -1,15 +1,14 @@
 //! One process, from its arguments to its exit code.
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures_util::FutureExt;
 use prometheus::{IntGauge, Opts};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
 
 use crate::environment::Environment;
@@ -46,7 +45,7 @@ pub fn run<C, F, Fut>(about: &'static About, serve: F) -> ExitCode
 where
     C: clap::Args,
     F: FnOnce(C, Context) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let environment = Environment::of_process();
     let (common, config) = match settings::parse::<C>(about, std::env::args_os(), &environment) {
@@ -91,7 +90,7 @@ async fn live<F, Fut>(
 ) -> u8
 where
     F: FnOnce(Context) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let cx = Context::new(about.name, common.drain_grace);
     let mut signals = match prepare(common, &cx).await {
@@ -102,7 +101,7 @@ where
         }
     };
     let changes = cx.ready.changes(); // before the service can open its first gate
-    let mut service = Box::pin(AssertUnwindSafe(serve(cx.clone())).catch_unwind());
+    let mut service = start(serve(cx.clone()));
     let asked = async {
         tokio::select! {
             () = signals.next() => {}
@@ -131,6 +130,14 @@ where
             drain(&cx, common.drain_lag, &mut signals, everything).await
         }
     }
+}
+
+/// Runs the service on the worker threads: what the main thread starts would have to cross over.
+#[expect(clippy::disallowed_methods, reason = "the one task that is no part of the tracked ones")]
+fn start(
+    service: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) -> JoinHandle<anyhow::Result<()>> {
+    tokio::spawn(service)
 }
 
 /// Everything that can fail before the service starts.
@@ -205,7 +212,7 @@ async fn drain(
 }
 
 /// Logs how the service ended; `true` when it failed.
-fn judge(ended: Result<anyhow::Result<()>, Box<dyn std::any::Any + Send>>) -> bool {
+fn judge(ended: Result<anyhow::Result<()>, JoinError>) -> bool {
     match ended {
         Ok(Ok(())) => false,
         Ok(Err(why)) => {

@@ -61,8 +61,9 @@ pub(crate) fn parse<C: Args>(
     argv: impl IntoIterator<Item = OsString>,
     environment: &Environment,
 ) -> Result<(Common, C), clap::Error> {
-    let bare = C::augment_args(Command::new(about.name).about(about.about));
-    let bare = Common::augment_args(bare).version(env!("CARGO_PKG_VERSION"));
+    let bare = Common::augment_args(C::augment_args(Command::new(about.name)));
+    // After the arguments, whose own documentation would stand in its place.
+    let bare = bare.about(about.about).long_about(about.about).version(env!("CARGO_PKG_VERSION"));
     let found = Found::collect(&bare, about, environment)
         .map_err(|why| clap::Error::raw(ErrorKind::ValueValidation, why + "\n").with_cmd(&bare))?;
     let command = bare.mut_args(|arg| found.apply(arg, about)).after_help(

@@ -95,6 +95,7 @@ fn an_unknown_variable_is_refused_with_the_nearest_name() {
 fn help_names_the_variables_and_never_shows_their_values() {
     let env = [("RELAY_DATABASE_URL", "postgres://user:secret@host")];
     let help = read(&["--help"], &env).expect_err("help is not a run").to_string();
+    assert!(help.starts_with("A relay.\n"), "{help}");
     assert!(help.contains("[env: RELAY_BODY_LIMIT]"), "{help}");
     assert!(help.contains("[default: 20mb]"), "{help}");
     assert!(help.contains("Process:"), "{help}");
