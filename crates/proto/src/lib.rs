@@ -11,6 +11,7 @@
 pub mod base64;
 pub mod js;
 pub mod query;
+pub mod relay;
 pub mod sign;
 pub mod signal;
 

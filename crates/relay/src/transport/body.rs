@@ -1,0 +1,151 @@
+//! Request bodies: read once, inside the limit and the deadline, whatever their encoding
+//! (spec 2.2).
+
+use std::io::Read;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use crate::error::{Error, Http};
+
+/// What a body may cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    /// Bytes, as sent and after inflating.
+    pub(crate) bytes: usize,
+    /// How long it may take to arrive as a whole.
+    pub(crate) deadline: Duration,
+}
+
+/// Reads a JSON body: its text, inflated, byte order mark and bad UTF-8 still in it.
+///
+/// A body of no bytes that says so stands for an empty object.
+pub(crate) async fn read_json(
+    headers: &HeaderMap,
+    body: &mut Incoming,
+    limits: BodyLimits,
+) -> Result<Bytes, Error> {
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    let declared = headers.get(CONTENT_LENGTH);
+    if (!chunked && declared.is_none()) || !is_json(headers)? {
+        return Err(Error::NoBody);
+    }
+    let coding = Coding::of(headers)?;
+    if !chunked && declared.is_some_and(|length| length.as_bytes() == b"0") {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    let text = read(headers, body, limits).await?;
+    match coding {
+        Coding::Identity => Ok(text),
+        coding => inflate(coding, &text, limits.bytes),
+    }
+}
+
+/// Reads any body as it was sent.
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    body: &mut Incoming,
+    limits: BodyLimits,
+) -> Result<Bytes, Error> {
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: usize| length > limits.bytes) {
+        return Err(Error::Http(Http::TooLarge));
+    }
+    let collected = timeout(limits.deadline, collect(body, limits.bytes, declared));
+    collected.await.map_err(|_| Error::Http(Http::Timeout))?
+}
+
+async fn collect(
+    body: &mut Incoming,
+    limit: usize,
+    declared: Option<usize>,
+) -> Result<Bytes, Error> {
+    let mut first: Option<Bytes> = None;
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Error::Http(Http::BadRequest))?.into_data() else {
+            continue; // trailers
+        };
+        let so_far = joined.len() + first.as_ref().map_or(0, Bytes::len);
+        if so_far + data.len() > limit {
+            return Err(Error::Http(Http::TooLarge));
+        }
+        match first.take() {
+            None if joined.is_empty() => first = Some(data),
+            first => {
+                // One reservation for honest clients, a bounded one for others.
+                joined.reserve(
+                    declared.map_or(data.len(), |length| length.min(limit).saturating_sub(so_far)),
+                );
+                joined.extend_from_slice(&first.unwrap_or_default());
+                joined.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| joined.freeze()))
+}
+
+/// Whether the body says it is JSON, in a character set that is Unicode.
+fn is_json(headers: &HeaderMap) -> Result<bool, Error> {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return Ok(false);
+    };
+    let (kind, parameters) = value.split_once(';').unwrap_or((value, ""));
+    if !kind.trim().eq_ignore_ascii_case("application/json") {
+        return Ok(false);
+    }
+    let charset =
+        parameters.split(';').filter_map(|pair| pair.split_once('=')).find_map(|(name, value)| {
+            name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+        });
+    match charset {
+        Some(name) if !name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("utf-")) => {
+            Err(Error::Http(Http::UnsupportedMediaType))
+        }
+        _ => Ok(true),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Identity,
+    Gzip,
+    Deflate,
+}
+
+impl Coding {
+    fn of(headers: &HeaderMap) -> Result<Self, Error> {
+        let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Self::Identity) };
+        match value.to_str().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "identity" | "" => Ok(Self::Identity),
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            "deflate" => Ok(Self::Deflate),
+            _ => Err(Error::Http(Http::UnsupportedMediaType)),
+        }
+    }
+}
+
+/// Inflates at most `limit` bytes: a small body that grows past it is refused on the way.
+fn inflate(coding: Coding, packed: &[u8], limit: usize) -> Result<Bytes, Error> {
+    let reader: Box<dyn Read + '_> = match coding {
+        Coding::Gzip => Box::new(MultiGzDecoder::new(packed)),
+        // The name means zlib, but some senders leave its header out.
+        Coding::Deflate if packed.first().is_some_and(|first| first & 0x0f == 8) => {
+            Box::new(ZlibDecoder::new(packed))
+        }
+        Coding::Deflate | Coding::Identity => Box::new(DeflateDecoder::new(packed)),
+    };
+    let mut text = Vec::new();
+    let room = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    reader.take(room).read_to_end(&mut text).map_err(|_| Error::Http(Http::BadRequest))?;
+    if text.len() > limit {
+        return Err(Error::Http(Http::TooLarge));
+    }
+    Ok(text.into())
+}
