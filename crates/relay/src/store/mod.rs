@@ -22,6 +22,9 @@ pub(crate) use page::{Page, PageRow, Start, page, seqs};
 pub(crate) use sequence::{expired_before, mark, rebase};
 pub(crate) use usage::{Usage, usage};
 
+#[cfg(test)]
+mod tests;
+
 use pg::partitions::Kept;
 use sqlx::PgPool;
 
