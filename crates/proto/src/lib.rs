@@ -12,6 +12,7 @@ pub mod base64;
 pub mod js;
 pub mod query;
 pub mod relay;
+pub mod relay_blob;
 pub mod sign;
 pub mod signal;
 

@@ -155,9 +155,8 @@ impl<'b, 'a> Complete<'b, 'a> {
         ])?;
         let common = Common::read(fields)?;
         let total = fields.get("totalChunks").and_then(Value::as_number);
-        let total = total.filter(|total| {
-            total.fract() == 0.0 && (1.0..=f64::from(CHUNKS_MAX)).contains(total)
-        });
+        let total = total
+            .filter(|total| total.fract() == 0.0 && (1.0..=f64::from(CHUNKS_MAX)).contains(total));
         let total = total.ok_or(Refusal::Invalid("invalid totalChunks"))?;
         Ok(Self { common, total_chunks: small(total), proof: fields.proof() })
     }
@@ -179,7 +178,8 @@ pub fn document_start(
     size_bytes: u64,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    for (name, text) in [("{\"id\":", id), (",\"groupId\":", group_id), (",\"fileName\":", file_name)]
+    for (name, text) in
+        [("{\"id\":", id), (",\"groupId\":", group_id), (",\"fileName\":", file_name)]
     {
         out.extend_from_slice(name.as_bytes());
         js::string(text, &mut out);

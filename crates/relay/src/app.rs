@@ -2,22 +2,28 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use edge::LimitKey;
 use edge::limit::{Keyed, Rate};
 use identity::Pins;
 use pg::Wakeups;
+use proto::js::Str;
 use service::{Clock, Context, Gate, Stop};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
-use crate::domain::{self, Floor, Groups, Mailboxes, Proofs, Rules};
+use crate::domain::blob::Blobs;
+use crate::domain::{self, BlobMembership, Floor, Groups, Mailboxes, Proofs, Rules};
 use crate::error::Error;
 use crate::metrics::Metrics;
 
 /// Addresses counted at the same time.
 const ADDRESSES: usize = 200_000;
+
+/// Pause between two rounds of removing expired blobs, as in the original.
+const CLEAN_EVERY: Duration = Duration::from_secs(60);
 
 /// The relay, as its handlers see it.
 pub(crate) struct App {
@@ -27,6 +33,7 @@ pub(crate) struct App {
     pub(crate) proofs: Proofs,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) groups: Groups,
+    pub(crate) blobs: Arc<Blobs>,
     pub(crate) clock: Clock,
     pub(crate) stop: Stop,
     pub(crate) metrics: Arc<Metrics>,
@@ -55,10 +62,16 @@ impl App {
         domain::spawn_maintenance(&pool, config, floor.clone(), cx);
         let mailboxes =
             Mailboxes::start(&pool, config, floor, &wakeups, metrics.clone(), cx).await?;
+        let ttl_seconds = config.upload_ttl_seconds;
+        let args = config.blobs.clone();
+        let blobs = Arc::new(Blobs::new(pool.clone(), args, rules.policy, ttl_seconds, cx)?);
+        let cleaner = blobs.clone();
+        cx.spawn("blob-cleaner", async move { cleaner.keep_clean(CLEAN_EVERY).await });
         let per_second = config.quotas.address_requests;
         let rate = Rate { burst: per_second.saturating_mul(10), per_second };
         Ok(Arc::new(Self {
             groups: Groups::new(pool.clone(), rules),
+            blobs,
             pool,
             config: config.clone(),
             rules,
@@ -71,6 +84,22 @@ impl App {
             streams: Arc::new(Semaphore::new(config.max_streams)),
             reachable: Arc::new(AtomicBool::new(true)),
         }))
+    }
+
+    /// Refuses the sender of a blob who is not a member of its group, where that is demanded and
+    /// the members are known.
+    pub(crate) async fn check_blob_member(
+        &self,
+        group_id: &Str<'_>,
+        from: &Str<'_>,
+    ) -> Result<(), Error> {
+        if self.config.blobs.blob_membership == BlobMembership::Off {
+            return Ok(());
+        }
+        match self.groups.is_member(group_id.as_bytes(), from.as_bytes()).await? {
+            Some(false) => Err(Error::SenderNotMember),
+            Some(true) | None => Ok(()),
+        }
     }
 
     /// Opens and closes the readiness gate as the database comes and goes.

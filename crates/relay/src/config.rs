@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::BlobArgs;
+
 use identity::PolicyArgs;
 
 /// Settings of a relay. Every flag is also a variable with `RELAY_` in front.
@@ -22,6 +24,9 @@ pub struct Config {
     /// What one mailbox, sender or address may use
     #[command(flatten)]
     pub quotas: QuotaArgs,
+    /// What blobs may use
+    #[command(flatten)]
+    pub blobs: BlobArgs,
     /// Largest request body, inflated or not
     #[arg(long, env = "BODY_LIMIT", value_parser = service::size::parse_usize, default_value = "20mb", help_heading = "Limits")]
     pub body_limit: usize,

@@ -92,8 +92,6 @@ pub(crate) enum Http {
     TooLarge,
     /// 415: an encoding or character set we do not read.
     UnsupportedMediaType,
-    /// 416: no byte of the range asked for exists.
-    RangeNotSatisfiable,
 }
 
 impl From<pg::Error> for Error {

@@ -12,6 +12,7 @@ mod store;
 mod transport;
 
 pub use config::{CheckArgs, Config, QuotaArgs};
+pub use domain::{BlobArgs, BlobMembership};
 
 use service::{About, Context};
 

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::blob_metrics::BlobMetrics;
+use super::blob_misses::Misses;
 use super::blob_reader::BlobReader;
 use super::blob_settings::BlobArgs;
 use crate::error::Error;
@@ -52,6 +53,8 @@ pub(crate) struct Blobs {
     /// Drop days whose partitions are known to exist.
     days: Mutex<BTreeSet<i32>>,
     disk: Mutex<Option<(Instant, u64)>>,
+    /// Who looked for too many blobs that are not there.
+    pub(crate) misses: Misses,
 }
 
 impl Blobs {
@@ -69,6 +72,7 @@ impl Blobs {
             cx: cx.clone(),
             lanes: Semaphore::new(args.blob_lanes as usize),
             verifications: Semaphore::new(VERIFICATIONS),
+            misses: Misses::new(args.blob_misses),
             args,
             policy,
             upload_ttl_seconds: f64::from(upload_ttl_seconds),
@@ -124,9 +128,10 @@ impl Blobs {
         Ok(())
     }
 
-    pub(super) fn check_size(&self, bytes: u64) -> Result<(), Error> {
+    /// Refuses a blob that is, or would become, too large.
+    pub(crate) fn check_size(&self, bytes: u64) -> Result<(), Error> {
         if self.args.blob_max_bytes > 0 && bytes > self.args.blob_max_bytes {
-            self.metrics.refused.with_label_values(&["size"]).inc();
+            self.count_refused("size");
             return Err(Error::TooLarge("blob too large"));
         }
         Ok(())
@@ -165,7 +170,11 @@ impl Blobs {
         Ok(())
     }
 
-    pub(super) async fn check_sender(&self, tx: &mut PgTransaction<'_>, sender: &[u8]) -> Result<(), Error> {
+    pub(super) async fn check_sender(
+        &self,
+        tx: &mut PgTransaction<'_>,
+        sender: &[u8],
+    ) -> Result<(), Error> {
         let (bytes, count) = (self.args.blob_sender_bytes, self.args.blob_sender_count);
         if bytes == 0 && count == 0 {
             return Ok(());
@@ -179,8 +188,13 @@ impl Blobs {
     }
 
     pub(super) fn over_quota(&self, whose: &'static str, what: &'static str) -> Error {
-        self.metrics.refused.with_label_values(&[whose]).inc();
+        self.count_refused(whose);
         Error::TooMany { what, retry_after: QUOTA_RETRY }
+    }
+
+    /// Counts a refusal under the name of the limit that was exceeded.
+    pub(crate) fn count_refused(&self, limit: &'static str) {
+        self.metrics.refused.with_label_values(&[limit]).inc();
     }
 
     pub(super) fn count_stored(&self, stored: bool) {

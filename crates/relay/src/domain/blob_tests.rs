@@ -93,7 +93,10 @@ async fn chunks_in_any_order_become_one_blob(pool: PgPoolOptions, options: PgCon
 
     let blob = blobs.find(WHICH.id).await.unwrap().unwrap();
     assert_eq!((blob.size_bytes, blob.chunks), (content.len() as u64, 2));
-    assert_eq!((&blob.file_name[..], blob.mime_type.as_deref()), (&b"a.bin"[..], Some(&b"image/png"[..])));
+    assert_eq!(
+        (&blob.file_name[..], blob.mime_type.as_deref()),
+        (&b"a.bin"[..], Some(&b"image/png"[..]))
+    );
     assert!(read_all(blobs.read(&blob)).await == content);
     let borders = [0, 1, PIECE_BYTES, cut - 1, cut, cut + PIECE_BYTES, content.len()];
     for (start, end) in borders.iter().zip(&borders[1..]).chain([(&0, &content.len()), (&9, &9)]) {
@@ -191,13 +194,20 @@ async fn a_completion_may_ask_for_a_longer_life_than_the_chunks(
 
 #[sqlx::test(migrator = "pg::MIGRATOR")]
 async fn quotas_refuse_and_leave_nothing_behind(pool: PgPoolOptions, options: PgConnectOptions) {
-    let args = ["--blob-max-bytes=3000", "--blob-sender-bytes=1500", "--blob-unsigned-bytes=2000",
-                "--blob-unsigned-count=2"];
+    let args = [
+        "--blob-max-bytes=3000",
+        "--blob-sender-bytes=1500",
+        "--blob-unsigned-bytes=2000",
+        "--blob-unsigned-count=2",
+    ];
     let (blobs, pool) = blobs(pool, options, Policy::Pin, &args).await;
     let large = blobs.put_whole(WHICH, described(DAY), &bytes(3001, 0), None).await.unwrap_err();
     assert!(matches!(large, Error::TooLarge(_)), "{large}");
     let sender = blobs.put_whole(WHICH, described(DAY), &bytes(1501, 0), None).await.unwrap_err();
-    assert!(matches!(sender, Error::TooMany { what: "sender blob quota exceeded", .. }), "{sender}");
+    assert!(
+        matches!(sender, Error::TooMany { what: "sender blob quota exceeded", .. }),
+        "{sender}"
+    );
     blobs.put_chunk(place(0, 2), &bytes(1900, 0)).await.unwrap();
     let address = blobs.put_chunk(place(1, 2), &bytes(101, 0)).await.unwrap_err();
     assert!(matches!(address, Error::TooMany { .. }), "{address}");
@@ -227,8 +237,12 @@ async fn an_abandoned_upload_is_cleaned_away(pool: PgPoolOptions, options: PgCon
     while blob_garbage::expire(&pool).await.unwrap() {}
     while blob_garbage::sweep(&pool).await.unwrap() {}
     assert_eq!(pieces(&pool).await, 0);
-    let left: i64 = query_scalar("SELECT (SELECT count(*) FROM relay.blob_chunk)
-        + (SELECT count(*) FROM relay.upload) + (SELECT count(*) FROM relay.blob_garbage)")
-        .fetch_one(&pool).await.unwrap();
+    let left: i64 = query_scalar(
+        "SELECT (SELECT count(*) FROM relay.blob_chunk)
+        + (SELECT count(*) FROM relay.upload) + (SELECT count(*) FROM relay.blob_garbage)",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
     assert_eq!(left, 0);
 }

@@ -71,8 +71,7 @@ impl Blobs {
 
     async fn begin_upload(&self, place: Place<'_>) -> Result<Upload, Error> {
         let most = self.args.blob_unsigned_count;
-        let held =
-            blob_upload::unsigned(&self.pool, place.address, most.saturating_add(1)).await?;
+        let held = blob_upload::unsigned(&self.pool, place.address, most.saturating_add(1)).await?;
         if most > 0 && held.uploads >= most {
             return Err(self.over_quota("address", "too many unfinished uploads"));
         }
@@ -125,8 +124,7 @@ impl Blobs {
         which: UploadKey<'_>,
         total_chunks: i32,
     ) -> Result<Upload, Error> {
-        let upload =
-            blob_upload::find(&self.pool, which).await?.ok_or(Error::SessionNotFound)?;
+        let upload = blob_upload::find(&self.pool, which).await?.ok_or(Error::SessionNotFound)?;
         if upload.total_chunks != total_chunks && !self.is_open() {
             return Err(Error::TotalMismatch);
         }

@@ -1,6 +1,7 @@
 //! Bytes to values and back, for what is not a message of its own in `proto`.
 
 pub(crate) mod answers;
+pub(crate) mod blob;
 mod position;
 
 use std::borrow::Cow;

@@ -105,18 +105,13 @@ pub(crate) async fn find(pool: &PgPool, id: &[u8]) -> sqlx::Result<Option<Blob>>
 
 /// Whether an upload under this id would be a duplicate. With `expired_count`, blobs that
 /// expired but are still there count, as in the original.
-pub(crate) async fn exists(
-    pool: &PgPool,
-    id: &[u8],
-    expired_count: bool,
-) -> sqlx::Result<bool> {
-    let found = query(
-        "SELECT 1 FROM relay.blob WHERE id = $1 AND ($2 OR expires_at > clock_timestamp())",
-    )
-    .bind(key(id))
-    .bind(expired_count)
-    .fetch_optional(pool)
-    .await?;
+pub(crate) async fn exists(pool: &PgPool, id: &[u8], expired_count: bool) -> sqlx::Result<bool> {
+    let found =
+        query("SELECT 1 FROM relay.blob WHERE id = $1 AND ($2 OR expires_at > clock_timestamp())")
+            .bind(key(id))
+            .bind(expired_count)
+            .fetch_optional(pool)
+            .await?;
     Ok(found.is_some())
 }
 

@@ -60,11 +60,10 @@ pub(crate) async fn expire(pool: &PgPool) -> sqlx::Result<bool> {
 /// Several relays may do this at once; each takes a storage of its own.
 pub(crate) async fn sweep(pool: &PgPool) -> sqlx::Result<bool> {
     let mut tx = pool.begin().await?;
-    let row = query(
-        "SELECT storage, drop_day FROM relay.blob_garbage LIMIT 1 FOR UPDATE SKIP LOCKED",
-    )
-    .fetch_optional(&mut *tx)
-    .await?;
+    let row =
+        query("SELECT storage, drop_day FROM relay.blob_garbage LIMIT 1 FOR UPDATE SKIP LOCKED")
+            .fetch_optional(&mut *tx)
+            .await?;
     let Some(row) = row else { return Ok(false) };
     let (storage, drop_day): (PgUuid, i32) = (row.try_get(0)?, row.try_get(1)?);
     let deleted = query(

@@ -3,30 +3,13 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use sqlx::{PgExecutor, PgPool, PgTransaction, Row, query};
+use sqlx::{PgExecutor, PgPool, Row, query};
 
 use super::blob_uuid::PgUuid;
 
 /// Length of every piece of a part but the last. Statements carry one piece at a time, so this
 /// also bounds what a connection buffers.
 pub(crate) const PIECE_BYTES: usize = 256 * 1024;
-
-/// Writes one piece inside a transaction.
-pub(crate) async fn insert(
-    tx: &mut PgTransaction<'_>,
-    (part, drop_day): (PgUuid, i32),
-    piece: i32,
-    bytes: &[u8],
-) -> sqlx::Result<()> {
-    query("INSERT INTO relay.blob_piece (part, piece, drop_day, bytes) VALUES ($1, $2, $3, $4)")
-        .bind(part)
-        .bind(piece)
-        .bind(drop_day)
-        .bind(bytes)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
 
 /// Writes one piece at once, without waiting for the disk: what makes the part count is a later
 /// transaction, whose commit waits for all that was written before it.

@@ -180,11 +180,7 @@ pub(crate) async fn put_chunk(
 }
 
 fn chunk(row: &sqlx::postgres::PgRow) -> sqlx::Result<Chunk> {
-    Ok(Chunk {
-        chunk: row.try_get(0)?,
-        part: row.try_get(1)?,
-        size_bytes: length(row.try_get(2)?),
-    })
+    Ok(Chunk { chunk: row.try_get(0)?, part: row.try_get(1)?, size_bytes: length(row.try_get(2)?) })
 }
 
 /// Writes the counts of an upload after [`put_chunk`]; the caller holds its lock.

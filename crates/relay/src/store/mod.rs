@@ -5,6 +5,11 @@
 //! is applied when reading, partitions are dropped later.
 
 mod ack;
+pub(crate) mod blob;
+pub(crate) mod blob_garbage;
+pub(crate) mod blob_piece;
+pub(crate) mod blob_upload;
+pub(crate) mod blob_uuid;
 mod envelope;
 mod fanout;
 mod mailbox;
@@ -21,9 +26,6 @@ pub(crate) use membership::{Membership, Memberships};
 pub(crate) use page::{Page, PageRow, Start, page, seqs};
 pub(crate) use sequence::{expired_before, mark, rebase};
 pub(crate) use usage::{Usage, usage};
-
-#[cfg(test)]
-mod tests;
 
 use pg::partitions::Kept;
 use sqlx::PgPool;

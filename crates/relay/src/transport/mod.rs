@@ -1,7 +1,11 @@
 //! HTTP: which handler a request reaches, and what its end looks like.
 
+mod blob;
+mod blob_body;
+mod blob_raw;
 pub(crate) mod body;
 mod fetch;
+mod openapi;
 mod pages;
 pub(crate) mod respond;
 pub(crate) mod router;
@@ -123,13 +127,13 @@ async fn dispatch(call: Call) -> Result<Response<Body>, Error> {
         Route::Stream => stream::stream(call).await,
         Route::Capabilities => Ok(pages::capabilities(&call)),
         Route::Source => Ok(pages::source(&call)),
-        Route::OpenApi
-        | Route::BlobUpload
-        | Route::BlobChunk
-        | Route::BlobChunkRaw
-        | Route::BlobComplete
-        | Route::Blob(_)
-        | Route::BlobRaw(_) => Err(Error::Http(Http::NotFound)),
+        Route::OpenApi => Ok(openapi::document()),
+        Route::BlobUpload => blob::upload(call).await,
+        Route::BlobChunk => blob::chunk(call).await,
+        Route::BlobChunkRaw => blob_raw::put_chunk(call).await,
+        Route::BlobComplete => blob::complete(call).await,
+        Route::Blob(id) => blob::get(call, id).await,
+        Route::BlobRaw(id) => blob_raw::get(call, id).await,
     }
 }
 

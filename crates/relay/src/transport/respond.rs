@@ -85,7 +85,6 @@ fn status(error: &Error) -> StatusCode {
         | Error::MissingChunk(_) => StatusCode::CONFLICT,
         Error::TooLarge(_) | Error::Http(Http::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
         Error::Http(Http::UnsupportedMediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Error::Http(Http::RangeNotSatisfiable) => StatusCode::RANGE_NOT_SATISFIABLE,
         Error::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
         Error::Storage(_) | Error::StorageAway => StatusCode::SERVICE_UNAVAILABLE,
     }
