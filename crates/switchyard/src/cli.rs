@@ -1,0 +1,277 @@
+//! What can be typed. The doc comments here are the program's `--help`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Everything went well.
+pub(crate) const EXIT_OK: u8 = 0;
+/// Something failed, or `doctor` found something broken.
+pub(crate) const EXIT_FAILED: u8 = 1;
+/// `up`: something had to be killed while stopping; `status`: nothing runs.
+pub(crate) const EXIT_UNCLEAN: u8 = 3;
+
+/// Runs and looks after a Switchyard stack.
+#[derive(Parser)]
+#[command(
+    name = "switchyard",
+    version,
+    after_help = "Exit codes: 0 done; 1 failed, or `doctor` \
+    found something broken; 2 wrong usage; 3 `up` had to kill something to stop, or `status` \
+    found nothing running."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the stack keeps what it keeps.
+#[derive(Args, Clone)]
+pub(crate) struct Place {
+    /// Directory of everything the stack keeps: database, secrets, certificates, backups
+    /// [default: ./data; for root, /var/lib/switchyard when others cannot reach ./data].
+    #[arg(long, global = true, env = "SWITCHYARD_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Use this Postgres instead of a private one: postgres://user:password@host:5432/database.
+    #[arg(long, global = true, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) database_url: Option<String>,
+
+    /// Directory of Postgres's programs [default: the newest of /usr/lib/postgresql/*/bin].
+    #[arg(long, global = true, env = "SWITCHYARD_PG_BIN", value_name = "DIR")]
+    pub(crate) pg_bin: Option<PathBuf>,
+
+    /// System user that runs everything when started as root; made when missing.
+    #[arg(
+        long,
+        global = true,
+        env = "SWITCHYARD_USER",
+        value_name = "NAME",
+        default_value = "switchyard"
+    )]
+    pub(crate) user: String,
+}
+
+impl Place {
+    /// The foreign database's address; an empty variable counts as unset.
+    pub(crate) fn foreign_url(&self) -> Option<&str> {
+        self.database_url.as_deref().filter(|url| !url.is_empty())
+    }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Start everything on this machine and follow the logs until Ctrl-C.
+    Up(UpArgs),
+    /// Bring the database's schemas up to date.
+    Migrate(MigrateArgs),
+    /// Show what runs, where, and how it fares.
+    Status(JsonArgs),
+    /// Check the machine and the stack; every problem comes with the line that fixes it.
+    Doctor(DoctorArgs),
+    /// Look into the database, back it up, restore it.
+    #[command(subcommand)]
+    Db(DbCommand),
+    /// Which key owns a peer id.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Make time-limited TURN credentials.
+    TurnCred(TurnCredArgs),
+    /// Become another program that ends when its parent does.
+    #[command(hide = true)]
+    Child(ChildArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct UpArgs {
+    /// Name or address others reach this machine by; prints the link and QR code for the app.
+    #[arg(long, env = "PUBLIC_HOST", value_name = "HOST")]
+    pub(crate) public: Option<String>,
+
+    /// Run only these services.
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',', value_enum)]
+    pub(crate) only: Vec<crate::ports::Service>,
+
+    /// Address the services listen on [default: every address of the machine].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::IpAddr>,
+
+    /// Add this to every port, to run a second stack beside the first.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) port_offset: u16,
+
+    /// Use another public port for a service: relay=4001. May be repeated.
+    #[arg(long, value_name = "SERVICE=PORT")]
+    pub(crate) port: Vec<crate::ports::Override>,
+
+    /// Where the folders haproxy/ and coturn/ are [default: the current directory].
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) config_dir: PathBuf,
+
+    /// Seconds the services get to finish what they are doing once asked to stop.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) grace: u64,
+
+    /// Skip the round trip through signal and relay that proves the stack works.
+    #[arg(long)]
+    pub(crate) no_self_check: bool,
+
+    /// One JSON object per event instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct MigrateArgs {
+    /// Only list what would be applied.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Undo the newest N migrations. Deletes what they hold.
+    #[arg(long, value_name = "N", requires = "i_know")]
+    pub(crate) down: Option<usize>,
+
+    /// I know that --down deletes data, and have a backup.
+    #[arg(long)]
+    pub(crate) i_know: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct JsonArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// Look at the ports a stack with this offset would use.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) port_offset: u16,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum DbCommand {
+    /// Open psql on the database; what follows `--` goes to psql.
+    Psql {
+        /// Arguments for psql.
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Dump the database into data/backups, keeping the newest ones.
+    Backup {
+        /// How many dumps to keep.
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+        keep: u16,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Load a dump, all of it or nothing.
+    Restore {
+        /// The dump, made by `switchyard db backup`.
+        file: PathBuf,
+        /// Replace what the database holds.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum IdentityCommand {
+    /// Show the key that owns a peer id.
+    Show {
+        /// The peer id.
+        peer: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the next key that proves itself own a peer id.
+    Release {
+        /// The peer id.
+        peer: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List pinned peer ids in the order of their bytes.
+    List {
+        /// Only ids after this one.
+        #[arg(long, default_value = "")]
+        after: String,
+        /// At most this many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct TurnCredArgs {
+    /// Who the credentials are for; coturn's quotas count by this name.
+    pub(crate) user: String,
+
+    /// Seconds until they expire.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) ttl: u64,
+
+    /// File of the secret shared with coturn [default: data/secrets/turn].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ChildArgs {
+    /// Process that must still be the parent.
+    #[arg(long)]
+    pub(crate) parent: i32,
+    /// Signal to get when the parent ends: INT, TERM or KILL.
+    #[arg(long)]
+    pub(crate) signal: String,
+    /// The program and its arguments.
+    #[arg(last = true, required = true)]
+    pub(crate) program: Vec<OsString>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn down_needs_an_explicit_word() {
+        assert!(Cli::try_parse_from(["switchyard", "migrate", "--down", "1"]).is_err());
+        assert!(Cli::try_parse_from(["switchyard", "migrate", "--down", "1", "--i-know"]).is_ok());
+    }
+
+    #[test]
+    fn a_misspelt_command_gets_a_suggestion() {
+        let refused = Cli::try_parse_from(["switchyard", "staus"]).err().expect("refused");
+        assert!(refused.to_string().contains("status"), "{refused}");
+    }
+}

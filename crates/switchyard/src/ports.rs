@@ -1,0 +1,213 @@
+//! The services, their names and their ports.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+
+/// A service the launcher can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Service {
+    /// Find each other, agree on a session.
+    Signal,
+    /// Leave a message for someone offline.
+    Relay,
+}
+
+impl Service {
+    /// All of them, in the order of the table.
+    pub(crate) const ALL: [Self; 2] = [Self::Signal, Self::Relay];
+
+    /// Name of the binary, the schema and, in capitals, of the variables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Relay => "relay",
+        }
+    }
+
+    /// Name of a setting's environment variable.
+    pub(crate) fn variable(self, setting: &str) -> String {
+        format!("{}_{setting}", self.name().to_uppercase())
+    }
+
+    /// The role the service works as.
+    pub(crate) fn role(self) -> &'static str {
+        match self {
+            Self::Signal => "switchyard_signal",
+            Self::Relay => "switchyard_relay",
+        }
+    }
+
+    fn public_port(self) -> u16 {
+        match self {
+            Self::Signal => 3000,
+            Self::Relay => 4000,
+        }
+    }
+
+    fn admin_port(self) -> u16 {
+        self.public_port() + 10_000
+    }
+
+    /// `ws`/`wss` or `http`/`https`.
+    pub(crate) fn scheme(self, tls: bool) -> &'static str {
+        match (self, tls) {
+            (Self::Signal, false) => "ws",
+            (Self::Signal, true) => "wss",
+            (Self::Relay, false) => "http",
+            (Self::Relay, true) => "https",
+        }
+    }
+}
+
+/// `--port SERVICE=PORT`.
+#[derive(Clone, Debug)]
+pub(crate) struct Override {
+    service: Service,
+    port: u16,
+}
+
+impl FromStr for Override {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (service, port) = text.split_once('=').ok_or("expected SERVICE=PORT")?;
+        let service = Service::from_str(service, true)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or("expected a port number")?;
+        Ok(Self { service, port })
+    }
+}
+
+/// Where one service listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The service.
+    pub(crate) service: Service,
+    /// What clients connect to.
+    pub(crate) public: SocketAddr,
+    /// Health and metrics, on loopback.
+    pub(crate) admin: SocketAddr,
+}
+
+impl Place {
+    /// The public port as reached from this machine.
+    pub(crate) fn local(&self) -> SocketAddr {
+        let ip = match self.public.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::new(ip, self.public.port())
+    }
+}
+
+/// Places for the services asked for: `only`, or all when that is empty.
+pub(crate) fn places(
+    only: &[Service],
+    listen: Option<IpAddr>,
+    offset: u16,
+    overrides: &[Override],
+) -> anyhow::Result<Vec<Place>> {
+    let listen = listen.unwrap_or_else(every_address);
+    let asked = |service: &Service| only.is_empty() || only.contains(service);
+    Service::ALL
+        .into_iter()
+        .filter(asked)
+        .map(|service| {
+            let chosen = overrides.iter().rev().find(|chosen| chosen.service == service);
+            let public = match chosen {
+                Some(chosen) => chosen.port,
+                None => shifted(service.public_port(), offset)?,
+            };
+            let admin = shifted(service.admin_port(), offset)?;
+            Ok(Place {
+                service,
+                public: SocketAddr::new(listen, public),
+                admin: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), admin),
+            })
+        })
+        .collect()
+}
+
+fn shifted(port: u16, offset: u16) -> anyhow::Result<u16> {
+    port.checked_add(offset).with_context(|| format!("port {port} + {offset} is no port"))
+}
+
+/// The wildcard that covers IPv4 and IPv6, or IPv4's where the kernel has no IPv6.
+fn every_address() -> IpAddr {
+    if Path::new("/proc/net/if_inet6").exists() {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    }
+}
+
+/// Refuses with the occupied ports when something listens where a service would.
+pub(crate) fn require_free(places: &[Place]) -> anyhow::Result<()> {
+    let taken: Vec<String> = places
+        .iter()
+        .flat_map(|place| [(place.service, place.public), (place.service, place.admin)])
+        .filter(|(_, address)| !is_free(*address))
+        .map(|(service, address)| format!("{} ({})", address.port(), service.name()))
+        .collect();
+    if taken.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "something already listens on port {}: stop it, or start with --port-offset 100",
+        taken.join(" and ")
+    )
+}
+
+/// Whether a listener could be opened there now.
+pub(crate) fn is_free(address: SocketAddr) -> bool {
+    use socket2::{Domain, Socket, Type};
+    let attempt = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?; // connections in TIME_WAIT are no obstacle
+        socket.bind(&address.into())?;
+        socket.listen(1)
+    };
+    attempt().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_move_every_port_and_overrides_win() {
+        let chosen = "relay=4444".parse().unwrap();
+        let places = places(&[], None, 100, &[chosen]).unwrap();
+        let ports: Vec<_> =
+            places.iter().map(|place| (place.public.port(), place.admin.port())).collect();
+        assert_eq!(ports, [(3100, 13_100), (4444, 14_100)]);
+    }
+
+    #[test]
+    fn an_offset_beyond_the_last_port_is_refused() {
+        assert!(places(&[], None, 60_000, &[]).is_err());
+    }
+
+    #[test]
+    fn a_bound_port_is_not_free() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(!is_free(address));
+        drop(listener);
+        assert!(is_free(address));
+    }
+
+    #[test]
+    fn nonsense_overrides_are_refused() {
+        for text in ["relay", "relay=0", "relay=99999", "mail=25"] {
+            assert!(text.parse::<Override>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What is going to run, decided before anything does.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::front::Front;
+use super::programs;
+use super::roles::Urls;
+use crate::cli::UpArgs;
+use crate::layout::Layout;
+use crate::ports::{self, Service};
+use crate::supervise::Program;
+use crate::tls::{self, Certificate};
+
+/// Variables of the originals that would apply to several services at once, and the stack's own.
+const HIDDEN: [&str; 4] = ["PORT", "DATABASE_URL", "SWITCHYARD_DATA", "NOTIFY_SOCKET"];
+
+/// The whole stack.
+pub(super) struct Plan {
+    /// Where it keeps things.
+    pub(super) layout: Layout,
+    /// What it runs.
+    pub(super) services: Vec<Planned>,
+    /// HAProxy and coturn, as far as they are there.
+    pub(super) front: Front,
+    /// What the services show when asked for TLS.
+    pub(super) certificate: Certificate,
+    /// The name others use.
+    pub(super) public: Option<String>,
+    /// Whether Postgres is ours.
+    pub(super) private_database: bool,
+    /// Whether to skip the proof.
+    pub(super) no_self_check: bool,
+    grace: Duration,
+}
+
+/// One service.
+pub(super) struct Planned {
+    /// Which, and its ports.
+    pub(super) place: ports::Place,
+    /// What clients are told.
+    pub(super) url: String,
+}
+
+impl Plan {
+    pub(super) fn new(
+        args: &UpArgs,
+        places: Vec<ports::Place>,
+        layout: Layout,
+        private_database: bool,
+    ) -> anyhow::Result<Self> {
+        let public = args.public.clone().filter(|host| !host.is_empty());
+        let certificate = tls::keep(&layout, public.as_deref().unwrap_or("localhost"))?;
+        let front = Front::find(&args.config_dir, public.as_deref(), &layout)?;
+        let services = places
+            .into_iter()
+            .map(|place| Planned { place, url: front.url(&place, public.as_deref()) })
+            .collect();
+        Ok(Self {
+            layout,
+            services,
+            front,
+            certificate,
+            public,
+            private_database,
+            no_self_check: args.no_self_check,
+            grace: Duration::from_secs(args.grace),
+        })
+    }
+
+    /// The addresses of a service as clients are told them.
+    pub(super) fn urls(&self, service: Service) -> Vec<String> {
+        let of = |planned: &&Planned| planned.place.service == service;
+        self.services.iter().filter(of).map(|planned| planned.url.clone()).collect()
+    }
+
+    /// The programs to run once the database is there.
+    pub(super) fn programs(&self, urls: &Urls) -> anyhow::Result<Vec<Program>> {
+        let mut programs = Vec::new();
+        for (service, url) in urls {
+            let planned = self.services.iter().find(|planned| planned.place.service == *service);
+            if let Some(planned) = planned {
+                programs.push(self.program(planned, url)?);
+            }
+        }
+        programs.extend(self.front.programs(self));
+        Ok(programs)
+    }
+
+    fn program(&self, planned: &Planned, url: &std::path::Path) -> anyhow::Result<Program> {
+        let service = planned.place.service;
+        let mut environment: Vec<(OsString, OsString)> = Vec::new();
+        let mut set = |setting: &str, value: OsString| {
+            environment.push((service.variable(setting).into(), value));
+        };
+        set("LISTEN", planned.place.public.to_string().into());
+        set("ADMIN_LISTEN", planned.place.admin.to_string().into());
+        set("DATABASE_URL_FILE", url.into());
+        set("TLS_CERT", self.certificate.certificate.clone().into());
+        set("TLS_KEY", self.certificate.key.clone().into());
+        // No balancer watches us: clients may be told to leave at once.
+        set("DRAIN_LAG", "0s".into());
+        set("DRAIN_GRACE", format!("{}s", self.grace.as_secs()).into());
+        if service == Service::Signal
+            && let Some(turn) = &self.front.turn
+        {
+            set("TURN_SECRET_FILE", turn.secret_file.clone().into());
+            set("TURN_URLS", turn.urls.join(",").into());
+        }
+        Ok(Program {
+            name: service.name(),
+            path: programs::service(&self.layout, service.name())?,
+            arguments: Vec::new(),
+            environment,
+            hidden: HIDDEN.to_vec(),
+            directory: PathBuf::from("/"),
+            ask: Signal::TERM,
+            insist: Signal::KILL,
+            death: "TERM",
+            // The service ends itself before that.
+            grace: self.grace + Duration::from_secs(5),
+        })
+    }
+}

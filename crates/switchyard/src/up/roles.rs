@@ -1,0 +1,47 @@
+//! How each service gets into the database.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use sqlx::{AssertSqlSafe, PgPool};
+
+use super::plan::Plan;
+use crate::ports::Service;
+use crate::postgres::Cluster;
+use crate::secrets;
+
+/// Files with the connection string of each service.
+pub(super) type Urls = Vec<(Service, PathBuf)>;
+
+/// Lets the services' roles log into the private cluster, each with a password of its own.
+pub(super) async fn give_logins(
+    pool: &PgPool,
+    cluster: &Cluster,
+    plan: &Plan,
+) -> anyhow::Result<Urls> {
+    let mut urls = Urls::new();
+    for service in plan.services.iter().map(|service| service.place.service) {
+        let account = plan.layout.account();
+        let name = service.name();
+        let password = secrets::keep(&plan.layout.secrets().join(name), account)?;
+        // Neither part needs quoting: a constant, and letters, digits, `-` and `_`.
+        let login = format!("ALTER ROLE {} LOGIN PASSWORD '{password}'", service.role());
+        sqlx::raw_sql(AssertSqlSafe(login))
+            .execute(pool)
+            .await
+            .with_context(|| format!("cannot let {name} into the database"))?;
+        urls.push(write(plan, service, &cluster.url(service.role(), &password))?);
+    }
+    Ok(urls)
+}
+
+/// Hands the given connection string on; the services take on their roles by themselves.
+pub(super) fn hand_on(url: &str, plan: &Plan) -> anyhow::Result<Urls> {
+    plan.services.iter().map(|service| write(plan, service.place.service, url)).collect()
+}
+
+fn write(plan: &Plan, service: Service, url: &str) -> anyhow::Result<(Service, PathBuf)> {
+    let path = plan.layout.secrets().join(format!("{}.url", service.name()));
+    secrets::write_private(&path, url.as_bytes(), plan.layout.account())?;
+    Ok((service, path))
+}
