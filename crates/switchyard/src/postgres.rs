@@ -91,6 +91,8 @@ impl Cluster {
         let conf = draft.join("postgresql.conf");
         let text = fs::read_to_string(&conf)? + settings::INCLUDES;
         secrets::write_private(&conf, text.as_bytes(), self.layout.account())?;
+        let yours = draft.join("local.conf");
+        secrets::write_private(&yours, settings::YOURS.as_bytes(), self.layout.account())?;
         fs::rename(&draft, self.layout.postgres()).context("cannot move the new cluster")?;
         Ok(true)
     }
@@ -127,6 +129,10 @@ impl Cluster {
         let deadline = Instant::now() + within;
         let options = self.owner()?.database("postgres");
         let mut connection = loop {
+            // Asking earlier works too, but leaves a line in the log each time.
+            while !leftover::says_ready(&self.layout.postgres()) && Instant::now() < deadline {
+                sleep(POLL).await;
+            }
             match PgConnection::connect_with(&options).await {
                 Ok(connection) => break connection,
                 Err(why) if Instant::now() >= deadline => {

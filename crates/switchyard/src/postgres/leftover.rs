@@ -32,6 +32,12 @@ pub(super) async fn clear(cluster: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether the server has noted that it takes connections: line 8 of its lock file.
+pub(super) fn says_ready(cluster: &Path) -> bool {
+    let text = fs::read_to_string(cluster.join("postmaster.pid")).unwrap_or_default();
+    text.lines().nth(7).is_some_and(|status| status.trim() == "ready")
+}
+
 /// The process that runs this cluster, when it really does.
 fn postmaster(cluster: &Path) -> Option<Pid> {
     let text = fs::read_to_string(cluster.join("postmaster.pid")).ok()?;

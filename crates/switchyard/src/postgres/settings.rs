@@ -13,6 +13,9 @@ include_if_exists = 'switchyard.conf'
 include_if_exists = 'local.conf'
 ";
 
+/// What `local.conf` begins with.
+pub(super) const YOURS: &str = "# Your own settings of this server; they win over all others.\n";
+
 /// The settings for a machine with this much memory.
 pub(super) fn render(socket: &Path, lz4: bool, memory_kib: u64) -> String {
     let socket = socket.display().to_string().replace('\'', "''");
