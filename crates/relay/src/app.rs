@@ -104,7 +104,8 @@ impl App {
 
     /// Opens and closes the readiness gate as the database comes and goes.
     pub(crate) fn watch_storage(&self, gate: Gate, cx: &Context) {
-        let stop = cx.stop.killed().clone();
+        // Ends with the drain: a task that waited for the kill would use up the whole grace.
+        let stop = cx.stop.draining().clone();
         let reachable = self.reachable.clone();
         let report = move |answers| {
             reachable.store(answers, Ordering::Relaxed);
