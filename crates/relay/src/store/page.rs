@@ -49,7 +49,8 @@ impl PageRow {
 }
 
 /// Both kinds of rows above `FROM` and below `TO`, merged by number; bodies of rows that do not fit
-/// the page are never read from their TOAST table.
+/// the page are never read from their TOAST table. OFFSET 0 keeps the planner from joining whole
+/// tables, whatever it believes about their sizes.
 macro_rules! page_sql {
     ($from:literal, $to:literal) => {
         concat!(
@@ -63,9 +64,15 @@ macro_rules! page_sql {
          ORDER BY e.seq LIMIT $2)
         UNION ALL
         (SELECT e.seq, e.size, f.id, f.head, f.tail
-         FROM relay.pointer AS e JOIN relay.fanout AS f ON f.seq = e.seq AND f.day = e.day
-         WHERE e.mailbox = $1 AND e.seq > ", $from, $to, "
-           AND f.received_at > now() - make_interval(secs => $4)
+         FROM relay.pointer AS e, LATERAL (
+             SELECT id, head, tail FROM relay.fanout
+             WHERE seq = e.seq AND day = e.day
+               AND received_at > now() - make_interval(secs => $4)
+             OFFSET 0) AS f
+         WHERE e.mailbox = $1 AND e.seq > ",
+            $from,
+            $to,
+            "
            AND e.day BETWEEN relay.day_of(now() - make_interval(secs => $4)) AND relay.day_of(now())
          ORDER BY e.seq LIMIT $2)
         ORDER BY seq LIMIT $2
