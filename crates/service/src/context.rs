@@ -1,5 +1,6 @@
 //! What `run` hands to a service.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge, Registry};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -34,6 +36,8 @@ struct Tasks {
     tracker: TaskTracker,
     alive: AtomicBool,
     running: IntGauge,
+    /// How many of each name, to say whom a drain waits for in vain.
+    names: Mutex<BTreeMap<&'static str, usize>>,
     panics: IntCounter,
 }
 
@@ -46,6 +50,7 @@ impl Context {
             tracker: TaskTracker::new(),
             alive: AtomicBool::new(true),
             running: running.expect("the name is valid"),
+            names: Mutex::default(),
             panics: panics.expect("the name is valid"),
         };
         let metrics = Registry::new();
@@ -90,10 +95,12 @@ impl Context {
     ) {
         let tasks = self.tasks.clone();
         tasks.running.inc();
+        *tasks.names.lock().entry(name).or_default() += 1;
         let guarded = async move {
             // The task owns all it touches: nothing half-changed outlives the unwinding.
             let ended = AssertUnwindSafe(task).catch_unwind().await;
             tasks.running.dec();
+            tasks.ended(name);
             if ended.is_err() {
                 tasks.panics.inc();
                 tracing::error!(task = name, essential, "task panicked");
@@ -110,10 +117,35 @@ impl Context {
         self.tasks.alive.load(Ordering::SeqCst)
     }
 
+    /// What still runs: `name` or `name x count`, in order.
+    pub(crate) fn unfinished(&self) -> String {
+        let names = self.tasks.names.lock();
+        let parts: Vec<String> = names
+            .iter()
+            .map(|(name, count)| match count {
+                1 => (*name).to_owned(),
+                _ => format!("{name} x {count}"),
+            })
+            .collect();
+        parts.join(", ")
+    }
+
     /// Ends when nothing is left that the drain waits for.
     pub(crate) async fn finished(&self) {
         self.tasks.tracker.close();
         self.tasks.tracker.wait().await;
+    }
+}
+
+impl Tasks {
+    fn ended(&self, name: &'static str) {
+        let mut names = self.names.lock();
+        if let Some(count) = names.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                names.remove(name);
+            }
+        }
     }
 }
 
@@ -137,6 +169,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(cx.tasks.running.get(), 1);
+        assert_eq!(cx.unfinished(), "patient");
         assert!(cx.is_alive());
         cx.stop.draining().cancel();
         cx.finished().await;

@@ -204,7 +204,7 @@ async fn drain(
         () = stages => "the grace is over",
         () = signals.next() => "a second signal came",
     };
-    tracing::warn!(reason, "killing what is left");
+    tracing::warn!(reason, tasks = cx.unfinished(), "killing what is left");
     cx.stop.draining().cancel();
     cx.stop.killed().cancel();
     let _ = timeout(KILL, everything).await; // deaf tasks end with the process
