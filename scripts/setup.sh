@@ -1,0 +1,172 @@
+#!/usr/bin/env bash
+# Puts in place what the other scripts need, and nothing that is there already. Sourced by them:
+#
+#   . scripts/setup.sh; setup_compiler; setup_postgres; setup_rust
+#
+# As root, missing Debian packages are installed with apt-get. Otherwise they are downloaded (signed
+# by Debian, checked by apt) and unpacked under data/tools: nothing outside this directory changes.
+
+setup_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+setup_tools=$setup_root/data/tools
+# The oldest Rust that builds this; rust-toolchain.toml names the one it is tested with.
+setup_rust_least=1.95
+
+say() { printf '==> %s\n' "$*" >&2; }
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# Installs packages, or unpacks them and what they need that the system does not have.
+setup_packages() {
+    command -v apt-get >/dev/null || fail "this is no Debian or Ubuntu; install by hand: $*"
+    if [ "$(id -u)" = 0 ]; then
+        say "installing $*"
+        setup_apt_update
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" \
+            >/dev/null || fail "apt-get could not install: $*"
+    else
+        say "unpacking $* under data/tools (no root: nothing is installed)"
+        setup_unpack "$@"
+    fi
+}
+
+# A fresh container has no package lists.
+setup_apt_update() {
+    apt-get update -qq || say "the package lists could not be refreshed; going on with the old ones"
+}
+
+# setup_unpack PACKAGE...: with every dependency that is not installed, and those named in
+# $setup_also even so.
+setup_unpack() {
+    local wanted=() package archives=$setup_tools/archives
+    apt-cache show "$1" >/dev/null 2>&1 ||
+        fail "there are no package lists: as root, once, run: apt-get update && apt-get install $*"
+    mapfile -t wanted < <(
+        apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
+            --no-replaces --no-enhances "$@" | grep -E '^[a-z0-9]' | sort -u
+    )
+    mkdir -p "$archives" "$setup_tools/root"
+    chmod 700 "$setup_root/data"
+    local missing=()
+    for package in "${wanted[@]}"; do
+        case " $* ${setup_also:-} " in
+            *" $package "*) missing+=("$package") ;;
+            *) setup_is_installed "$package" || missing+=("$package") ;;
+        esac
+    done
+    (
+        cd "$archives" || exit
+        for package in "${missing[@]}"; do
+            # Virtual packages have nothing to download.
+            apt-cache show "$package" 2>/dev/null | grep -q '^Filename:' || continue
+            ls "${package}"_*.deb >/dev/null 2>&1 && continue
+            apt-get download -qq "$package" || fail "cannot download the package $package"
+        done
+        for package in *.deb; do dpkg -x "$package" "$setup_tools/root"; done
+    )
+}
+
+setup_is_installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# A C compiler links Rust programs and builds the cryptography.
+setup_compiler() {
+    if command -v cc >/dev/null && printf '#include <stdio.h>\nint main(void){return 0;}' |
+        cc -xc -o /dev/null - 2>/dev/null; then
+        return
+    fi
+    if [ "$(id -u)" = 0 ]; then
+        setup_packages gcc libc6-dev
+        return
+    fi
+    local root=$setup_tools/root bin=$setup_tools/bin
+    if [ ! -x "$bin/cc" ]; then
+        # The C library is there, but its linker scripts name files beside the unpacked headers.
+        setup_also="libc6 libgcc-s1" setup_packages gcc libc6-dev
+        setup_compiler_wrapper "$root" "$bin"
+    fi
+    export PATH=$bin:$PATH
+}
+
+setup_compiler_wrapper() {
+    local root=$1 bin=$2 libraries directory
+    libraries=$(find "$root/usr/lib" -maxdepth 1 -type d -name '*-linux-gnu' | head -n1)
+    # Unpacked packages know nothing of each other's links into /lib.
+    for directory in bin sbin lib lib64; do
+        [ -e "$root/usr/$directory" ] || mkdir -p "$root/usr/$directory"
+        if [ -d "$root/$directory" ] && [ ! -L "$root/$directory" ]; then
+            cp -a "$root/$directory/." "$root/usr/$directory/"
+            rm -rf "${root:?}/$directory"
+        fi
+        ln -sfn "usr/$directory" "$root/$directory"
+    done
+    mkdir -p "$bin"
+    local name
+    for name in cc gcc; do
+        cat >"$bin/$name" <<WRAPPER
+#!/bin/sh
+LD_LIBRARY_PATH='$libraries' PATH='$root/usr/bin':"\$PATH" \\
+    exec '$root/usr/bin/gcc' --sysroot='$root' -B'$root/usr/bin' "\$@"
+WRAPPER
+    done
+    cat >"$bin/ar" <<WRAPPER
+#!/bin/sh
+LD_LIBRARY_PATH='$libraries' exec '$root/usr/bin/ar' "\$@"
+WRAPPER
+    chmod 755 "$bin"/*
+}
+
+# The server's programs; never a running server.
+setup_postgres() {
+    local found
+    for found in "${SWITCHYARD_PG_BIN:-/nonexistent}" /usr/lib/postgresql/*/bin \
+        "$setup_tools"/root/usr/lib/postgresql/*/bin; do
+        if [ -x "$found/initdb" ] && [ -x "$found/postgres" ]; then return; fi
+    done
+    if [ "$(id -u)" = 0 ]; then
+        # Debian would start a server of its own on port 5432.
+        mkdir -p /etc/postgresql-common
+        local conf=/etc/postgresql-common/createcluster.conf
+        grep -qs '^create_main_cluster' $conf || echo 'create_main_cluster = false' >>$conf
+    fi
+    setup_packages postgresql
+}
+
+# Rust of at least $setup_rust_least, from rustup or the distribution.
+setup_rust() {
+    PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    local version
+    # With rustup this also fetches the toolchain that rust-toolchain.toml names.
+    version=$(cd "$setup_root" && cargo --version 2>/dev/null | cut -d' ' -f2) || version=
+    if [ -n "$version" ] && setup_at_least "$version" "$setup_rust_least"; then return; fi
+    if [ -z "$version" ] && apt-cache show rustup >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+        setup_packages rustup
+        (cd "$setup_root" && rustup show active-toolchain >/dev/null 2>&1) ||
+            (cd "$setup_root" && rustup toolchain install) ||
+            fail "rustup could not install Rust: look at its lines above"
+        return
+    fi
+    fail "Rust $setup_rust_least or newer is needed (found: ${version:-none}). Install it with:
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y
+then run this again."
+}
+
+setup_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n1)" = "$2" ]; }
+
+# setup_command NAME PACKAGE: a program from a Debian package.
+setup_command() {
+    command -v "$1" >/dev/null && return
+    PATH=$PATH:$setup_tools/root/usr/bin
+    command -v "$1" >/dev/null || setup_packages "$2"
+    command -v "$1" >/dev/null || fail "there is no $1 even with the package $2"
+}
+
+# Python with virtual environments. Unpacked packages cannot provide it: without root this only
+# tells whether it is there.
+setup_python() {
+    python3 -c 'import venv, ensurepip' 2>/dev/null && return
+    [ "$(id -u)" = 0 ] || return 1
+    setup_packages python3 python3-venv
+}
