@@ -7,12 +7,18 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use crate::error::{Error, Http};
+
+/// Bytes of a refused body that are still read.
+const DISCARD_MAX_BYTES: usize = 32 << 20;
+
+/// How long a refused body is still read.
+const DISCARD_DEADLINE: Duration = Duration::from_secs(3);
 
 /// What a body may cost.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +61,9 @@ pub(crate) async fn read(
 ) -> Result<Bytes, Error> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: usize| length > limits.bytes) {
+        if !headers.contains_key(EXPECT) {
+            discard(body).await;
+        }
         return Err(Error::Http(Http::TooLarge));
     }
     let collected = timeout(limits.deadline, collect(body, limits.bytes, declared));
@@ -74,6 +83,7 @@ async fn collect(
         };
         let so_far = joined.len() + first.as_ref().map_or(0, Bytes::len);
         if so_far + data.len() > limit {
+            discard(body).await;
             return Err(Error::Http(Http::TooLarge));
         }
         match first.take() {
@@ -89,6 +99,21 @@ async fn collect(
         }
     }
     Ok(first.unwrap_or_else(|| joined.freeze()))
+}
+
+/// Reads on for a moment without keeping anything: closing at once would reset the connection of a
+/// client that is still sending, before it sees why.
+async fn discard(body: &mut Incoming) {
+    let reading = async {
+        let mut left = DISCARD_MAX_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = timeout(DISCARD_DEADLINE, reading).await; // either way we are done with it
 }
 
 /// Whether the body says it is JSON, in a character set that is Unicode.
