@@ -96,9 +96,9 @@ impl Context {
         let tasks = self.tasks.clone();
         tasks.running.inc();
         *tasks.names.lock().entry(name).or_default() += 1;
-        let guarded = async move {
-            // The task owns all it touches: nothing half-changed outlives the unwinding.
-            let ended = AssertUnwindSafe(task).catch_unwind().await;
+        // The task owns all it touches: nothing half-changed outlives the unwinding. Not an async
+        // block, which would make room for the task twice: once captured, once awaited.
+        let guarded = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
             tasks.running.dec();
             tasks.ended(name);
             if ended.is_err() {
@@ -108,7 +108,7 @@ impl Context {
                     tasks.alive.store(false, Ordering::SeqCst);
                 }
             }
-        };
+        });
         tokio::spawn(self.tasks.tracker.track_future(guarded.in_current_span()));
     }
 
