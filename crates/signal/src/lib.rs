@@ -18,7 +18,7 @@ use edge::ws::{Feed, Limits};
 use identity::Pins;
 use pg::{GroupCommit, GroupLimits, Wakeups};
 use proto::{js, sign::KeyCache, signal::Rules};
-use service::{About, Context};
+use service::{About, Context, Gate};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -47,10 +47,11 @@ const KEYS: usize = 16_384;
 /// # Errors
 /// The database stays away or has another schema; the port is taken; a certificate does not load.
 pub async fn serve(config: Config, cx: Context) -> anyhow::Result<()> {
+    let gate = cx.ready.gate("database"); // closed until there is something to be ready with
     let pool = pg::connect(&config.database, cx.name, &cx.metrics).await?;
     pg::check_schema(&pool).await?;
     let listener = edge::bind(&config.listen, &cx).await?;
-    run(config, pool, listener, &cx).await
+    serve_on(config, pool, listener, gate, &cx).await
 }
 
 /// As [`serve`], on a listener and a pool that are there already; what tests start.
@@ -63,7 +64,16 @@ pub async fn run(
     listener: edge::Listener,
     cx: &Context,
 ) -> anyhow::Result<()> {
-    let gate = cx.ready.gate("database");
+    serve_on(config, pool, listener, cx.ready.gate("database"), cx).await
+}
+
+async fn serve_on(
+    config: Config,
+    pool: PgPool,
+    listener: edge::Listener,
+    gate: Gate,
+    cx: &Context,
+) -> anyhow::Result<()> {
     let node = NodeId(Uuid::new_v4());
     let port = listener.local_addr().port();
     let lease = Lease {
