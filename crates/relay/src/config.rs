@@ -28,28 +28,69 @@ pub struct Config {
     #[command(flatten)]
     pub blobs: BlobArgs,
     /// Largest request body, inflated or not
-    #[arg(long, env = "BODY_LIMIT", value_parser = service::size::parse_usize, default_value = "20mb", help_heading = "Limits")]
+    #[arg(
+        long,
+        env = "BODY_LIMIT",
+        value_parser = service::size::parse_usize,
+        default_value = "20mb",
+        help_heading = "Limits",
+    )]
     pub body_limit: usize,
     /// How long a request body may take to arrive
-    #[arg(long, env = "BODY_DEADLINE", value_parser = service::duration::parse, default_value = "60s", help_heading = "Limits")]
+    #[arg(
+        long,
+        env = "BODY_DEADLINE",
+        value_parser = service::duration::parse,
+        default_value = "60s",
+        help_heading = "Limits",
+    )]
     pub body_deadline: Duration,
     /// Seconds an envelope waits for its recipient
-    #[arg(long, env = "TTL_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(1..=31_536_000), help_heading = "Retention")]
+    #[arg(
+        long,
+        env = "TTL_SECONDS",
+        default_value_t = 86_400,
+        value_parser = clap::value_parser!(u32).range(1..=31_536_000),
+        help_heading = "Retention",
+    )]
     pub ttl_seconds: u32,
     /// Seconds an unfinished chunked upload is kept
-    #[arg(long, env = "UPLOAD_TTL_SECONDS", default_value_t = 21_600, value_parser = clap::value_parser!(u32).range(1..=31_536_000), help_heading = "Retention")]
+    #[arg(
+        long,
+        env = "UPLOAD_TTL_SECONDS",
+        default_value_t = 21_600,
+        value_parser = clap::value_parser!(u32).range(1..=31_536_000),
+        help_heading = "Retention",
+    )]
     pub upload_ttl_seconds: u32,
     /// Days a group nobody writes to is remembered
-    #[arg(long, env = "MEMBERSHIP_DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500), help_heading = "Retention")]
+    #[arg(
+        long,
+        env = "MEMBERSHIP_DAYS",
+        default_value_t = 365,
+        value_parser = clap::value_parser!(u32).range(1..=36_500),
+        help_heading = "Retention",
+    )]
     pub membership_days: u32,
     /// Connections that write batches of envelopes at the same time
-    #[arg(long, env = "WRITE_LANES", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Database")]
+    #[arg(
+        long,
+        env = "WRITE_LANES",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=64),
+        help_heading = "Database",
+    )]
     pub write_lanes: u32,
     /// Open event streams and long polls this process serves
     #[arg(long, env = "MAX_STREAMS", default_value_t = 20_000, help_heading = "Limits")]
     pub max_streams: usize,
     /// Version shown in the pages that name the source
-    #[arg(long, env = "SOURCE_VERSION", default_value = env!("CARGO_PKG_VERSION"), help_heading = "Source")]
+    #[arg(
+        long,
+        env = "SOURCE_VERSION",
+        default_value = env!("CARGO_PKG_VERSION"),
+        help_heading = "Source",
+    )]
     pub source_version: String,
     /// Where the source of this program can be had
     #[arg(long, env = "SOURCE_CODE_URL", default_value = "", help_heading = "Source")]
@@ -63,7 +104,12 @@ pub struct CheckArgs {
     #[arg(long, env = "SIGNED_FETCH", help_heading = "Identity")]
     pub signed_fetch: Option<bool>,
     /// Refuse writes whose `ts` is further from our clock than this; 0 never [strict: 10m]
-    #[arg(long, env = "CLOCK_SKEW", value_parser = service::duration::parse, help_heading = "Identity")]
+    #[arg(
+        long,
+        env = "CLOCK_SKEW",
+        value_parser = service::duration::parse,
+        help_heading = "Identity",
+    )]
     pub clock_skew: Option<Duration>,
     /// Let only a provisional member claim a provisional group [strict: true]
     #[arg(long, env = "CLAIM_BY_MEMBERS", help_heading = "Identity")]
@@ -83,13 +129,25 @@ pub struct QuotaArgs {
     #[arg(long, env = "MAILBOX_MESSAGES", default_value_t = 250_000, help_heading = "Quotas")]
     pub mailbox_messages: u64,
     /// Bytes one mailbox holds
-    #[arg(long, env = "MAILBOX_BYTES", value_parser = service::size::parse, default_value = "2gb", help_heading = "Quotas")]
+    #[arg(
+        long,
+        env = "MAILBOX_BYTES",
+        value_parser = service::size::parse,
+        default_value = "2gb",
+        help_heading = "Quotas",
+    )]
     pub mailbox_bytes: u64,
     /// Envelopes one sender may store a second, a group message counting once per recipient
     #[arg(long, env = "SENDER_MESSAGES", default_value_t = 0, help_heading = "Quotas")]
     pub sender_messages: u32,
     /// Bytes one sender may store a second
-    #[arg(long, env = "SENDER_BYTES", value_parser = service::size::parse, default_value = "0", help_heading = "Quotas")]
+    #[arg(
+        long,
+        env = "SENDER_BYTES",
+        value_parser = service::size::parse,
+        default_value = "0",
+        help_heading = "Quotas",
+    )]
     pub sender_bytes: u64,
     /// Requests one address may make a second, with bursts of ten times as many
     #[arg(long, env = "ADDRESS_REQUESTS", default_value_t = 20_000, help_heading = "Quotas")]

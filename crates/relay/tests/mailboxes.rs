@@ -53,7 +53,7 @@ fn request(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    request.body(Full::from(body.to_owned())).unwrap()
+    request.body(Full::from(body.to_owned())).expect("the headers are valid")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,7 +147,7 @@ impl Rules {
 }
 
 fn is_safe(number: f64) -> bool {
-    number >= 0.0 && number <= SAFE_INTEGER_MAX && number.fract() == 0.0
+    (0.0..=SAFE_INTEGER_MAX).contains(&number) && number.fract() == 0.0
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "far times saturate, and are far")]

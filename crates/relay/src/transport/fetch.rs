@@ -47,14 +47,14 @@ pub(super) async fn fetch(call: Call) -> Result<Response<Body>, Error> {
         let read = Read { to: &to, from: ReadFrom::After(position.0), limit };
         let found = by_position(app, read, wait).await?;
         let next = Position(found.last_seq().unwrap_or(position.0)).render();
-        return Ok(page(found, cursor.as_ref(), Some(&next)));
+        return Ok(page(&found, cursor.as_ref(), Some(&next)));
     }
     let from = match &cursor {
         Some(id) if !id.is_empty() => ReadFrom::Id(id),
         _ => ReadFrom::Oldest,
     };
     let found = app.mailboxes.read(Read { to: &to, from, limit }).await?;
-    Ok(page(found, cursor.as_ref(), None))
+    Ok(page(&found, cursor.as_ref(), None))
 }
 
 /// The mailbox a query names.
@@ -112,7 +112,7 @@ fn wait_for(query: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds.clamp(0, WAIT_MAX_S).unsigned_abs()))
 }
 
-fn page(found: Envelopes, cursor: Option<&Str<'_>>, next: Option<&str>) -> Response<Body> {
+fn page(found: &Envelopes, cursor: Option<&Str<'_>>, next: Option<&str>) -> Response<Body> {
     const OPEN: &[u8] = b"{\"messages\":[";
     let last = found.last_id.as_deref().map(Str::from_wtf8);
     let close = page_close(last.as_ref().or(cursor), next);

@@ -61,8 +61,11 @@ impl<'p> Found<'p> {
     }
 }
 
+/// The route of one method, if it has one.
+type Handled = Option<Route<'static>>;
+
 /// Every fixed path, in lower case, with its routes for GET, POST and PUT.
-const FIXED: &[(&str, Option<Route<'static>>, Option<Route<'static>>, Option<Route<'static>>)] = &[
+const FIXED: &[(&str, Handled, Handled, Handled)] = &[
     ("/relay/store", None, Some(Route::Store), None),
     ("/relay/fetch", Some(Route::Fetch), None, None),
     ("/relay/ack", None, Some(Route::Ack), None),
