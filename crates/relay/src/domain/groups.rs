@@ -167,3 +167,55 @@ fn sorted<'m>(members: impl Iterator<Item = &'m [u8]>) -> Vec<Vec<u8>> {
     members.dedup();
     members
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::js::Str;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn rules(policy: &str) -> Rules {
+        let arguments =
+            ["--database-url", "postgres://x", "--listen", "[::]:0", "--identity-policy", policy];
+        Rules::new(&Config::for_tests(&arguments))
+    }
+
+    fn verdict(policy: &str, provisional: bool, by: &str, ts: f64, digest: &[u8]) -> Verdict {
+        let current = Membership {
+            owner: b"alice".to_vec(),
+            provisional,
+            members: vec![b"alice".to_vec(), b"bob".to_vec()],
+            updated_ts: 10.0,
+            applied: vec![b"seen".to_vec()],
+        };
+        let (id, from, group_id) = (Str::from("u"), Str::from(by), Str::from("g"));
+        let update = MembersUpdate {
+            id: &id,
+            from: &from,
+            group_id: &group_id,
+            members: vec![Str::from(by)],
+            ts,
+            ttl: 1.0,
+            proof: None,
+        };
+        decide(Some(&current), &update, digest, &rules(policy))
+    }
+
+    #[test]
+    fn an_owner_is_replaced_only_while_provisional() {
+        assert_eq!(verdict("pin", false, "mallory", 11.0, b"new"), Verdict::OwnerMismatch);
+        assert_eq!(verdict("pin", true, "mallory", 11.0, b"new"), Verdict::Apply);
+        assert_eq!(verdict("strict", true, "mallory", 11.0, b"new"), Verdict::Stranger);
+        assert_eq!(verdict("strict", true, "bob", 11.0, b"new"), Verdict::Apply);
+    }
+
+    #[test]
+    fn replays_are_known_except_under_open_and_age_counts_under_strict() {
+        assert_eq!(verdict("pin", false, "alice", 5.0, b"seen"), Verdict::Replay);
+        assert_eq!(verdict("open", false, "alice", 5.0, b"seen"), Verdict::Apply);
+        assert_eq!(verdict("pin", false, "alice", 5.0, b"new"), Verdict::Apply);
+        assert_eq!(verdict("strict", false, "alice", 5.0, b"new"), Verdict::Stale);
+        assert_eq!(verdict("strict", false, "alice", 10.0, b"new"), Verdict::Apply);
+    }
+}

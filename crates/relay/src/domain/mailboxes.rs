@@ -221,17 +221,16 @@ impl Mailboxes {
     /// As [`Mailboxes::read`]; when there is nothing, waits for something until `until`.
     pub(crate) async fn wait(&self, read: Read<'_>, until: Instant) -> Result<Envelopes, Error> {
         let waiter = self.register(read.to);
-        let mut again = LOOK_AGAIN;
+        let mut patience = POLL;
         loop {
             let woken = waiter.woken(); // before looking, or a wake-up in between is lost
             let found = self.read(read).await?;
             if !found.ends.is_empty() || Instant::now() >= until {
                 return Ok(found);
             }
-            let patience = again.min(POLL);
             tokio::select! {
-                () = woken => again = LOOK_AGAIN,
-                () = sleep(patience) => again = patience * 2,
+                () = woken => patience = LOOK_AGAIN,
+                () = sleep(patience) => patience = (patience * 2).min(POLL),
                 () = sleep_until(until) => {}
             }
         }

@@ -154,3 +154,73 @@ fn is_safe(number: f64) -> bool {
 fn distance_ms(ts: f64, now_ms: i64) -> i64 {
     (ts as i64).saturating_sub(now_ms).saturating_abs()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIN: &[&str] = &["--database-url", "postgres://x", "--listen", "[::]:0"];
+
+    fn rules(more: &[&str]) -> Rules {
+        Rules::new(&Config::for_tests(&[PIN, more].concat()))
+    }
+
+    #[test]
+    fn open_lets_everything_pass_that_pin_refuses() {
+        let (open, pin) = (rules(&["--identity-policy", "open"]), rules(&[]));
+        for rules in [&open, &pin] {
+            let outcomes = [
+                rules.peer(&Str::from("a b"), "").is_ok(),
+                rules.peer(&Str::from(""), "").is_ok(),
+                rules.peer(&Str::from("x".repeat(65)), "").is_ok(),
+                rules.id(&Str::from("a\nb"), "").is_ok(),
+                rules.id(&Str::from("a\u{85}b"), "").is_ok(),
+                rules.id(&Str::from("é".repeat(257)), "").is_ok(),
+                rules.ts(0.5, "").is_ok(),
+                rules.ts(-1.0, "").is_ok(),
+                rules.ts(9_007_199_254_740_992.0, "").is_ok(),
+                rules.ttl(0.0, "").is_ok(),
+                rules.payload(&Str::from("YQ")).is_ok(),
+                rules.payload(&Str::from("YR==")).is_ok(),
+                rules.payload(&Str::from("YWJj YWJj")).is_ok(),
+            ];
+            let expected = [rules.open(); 13];
+            // Unpadded text of the url-safe alphabet is what some encoders write.
+            let lenient: Vec<usize> = (0..13).filter(|&at| outcomes[at] != expected[at]).collect();
+            assert!(lenient.is_empty() || lenient == [10], "{lenient:?}");
+        }
+    }
+
+    #[test]
+    fn what_honest_clients_send_passes_everywhere() {
+        for policy in ["open", "pin", "strict"] {
+            let rules = rules(&["--identity-policy", policy]);
+            rules.peer(&Str::from("noCdjVyGSOqczpHvWHv3RroVG70EZ44T"), "").unwrap();
+            rules.id(&Str::from("group:1741590002123456"), "").unwrap();
+            rules.id(&Str::from("мж😀é"), "").unwrap();
+            rules.ts(1_741_590_002_123.0, "").unwrap();
+            rules.ttl(86_400.0, "").unwrap();
+            rules.payload(&Str::from("eyJpZCI6IngifQ==")).unwrap();
+            rules.payload(&Str::from("-__-_w==")).unwrap();
+        }
+    }
+
+    #[test]
+    fn strictness_can_be_chosen_one_by_one() {
+        let strict = rules(&["--identity-policy", "strict", "--signed-fetch", "false"]);
+        assert!(!strict.signed_fetch && strict.claim_by_members && strict.members_monotonic);
+        assert!(strict.payload(&Str::from("-__-_w")).is_err());
+        assert!(strict.skew(0.0, 600_001).is_err() && strict.skew(0.0, 600_000).is_ok());
+        let pin = rules(&["--clock-skew", "1s"]);
+        assert!(pin.skew(0.0, 1_001).is_err() && !pin.signed_fetch);
+        assert!(rules(&[]).skew(0.0, i64::MAX).is_ok());
+        assert!(rules(&[]).read_skew(0.0, 600_001).is_err());
+    }
+
+    #[test]
+    fn only_open_computes_with_negative_limits() {
+        assert_eq!(rules(&["--identity-policy", "open"]).limit(-2), FetchLimit::AllBut(2));
+        assert_eq!(rules(&[]).limit(-2), FetchLimit::Most(50));
+        assert_eq!(rules(&[]).limit(7), FetchLimit::Most(7));
+    }
+}
