@@ -9,6 +9,8 @@ use tokio::sync::watch;
 use crate::Stop;
 
 /// Decides what `/readyz` answers: 200 while every gate is open and nobody drains.
+///
+/// A service that has not named any gate yet is still starting, so it is not ready.
 #[derive(Clone, Debug)]
 pub struct Ready {
     gates: Arc<Mutex<Vec<State>>>,
@@ -46,19 +48,23 @@ impl Ready {
 
     /// Whether a balancer should send new clients here.
     pub fn is_ready(&self) -> bool {
-        !self.stop.leaving().is_cancelled() && self.gates.lock().iter().all(|gate| gate.open)
+        !self.stop.leaving().is_cancelled() && all_open(&self.gates.lock())
     }
 
     pub(crate) fn report(&self) -> Report {
         let gates = self.gates.lock().clone();
         let draining = self.stop.leaving().is_cancelled();
-        Report { ready: !draining && gates.iter().all(|gate| gate.open), draining, gates }
+        Report { ready: !draining && all_open(&gates), draining, gates }
     }
 
     /// Ticks whenever a gate moved.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
+}
+
+fn all_open(gates: &[State]) -> bool {
+    !gates.is_empty() && gates.iter().all(|gate| gate.open)
 }
 
 /// One condition of readiness, held by the part of the service that knows it.
@@ -111,6 +117,7 @@ mod tests {
     fn ready_needs_every_gate_and_no_drain() {
         let stop = Stop::new(Duration::ZERO);
         let ready = Ready::new(stop.clone());
+        assert!(!ready.is_ready(), "nothing has said that it is there");
         let (database, listener) = (ready.gate("database"), ready.gate("listener"));
         assert!(!ready.is_ready());
         database.open();
