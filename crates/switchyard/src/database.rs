@@ -14,7 +14,7 @@ use crate::cli::Place;
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::output::Output;
-use crate::postgres::Cluster;
+use crate::postgres::{Cluster, SEARCH_PATH};
 use crate::supervise::{Starter, Stop};
 
 /// How long the private server may take to come up; recovery after a crash included.
@@ -120,7 +120,8 @@ impl Database {
 /// How to connect to a given database.
 pub(crate) fn foreign_options(url: &str) -> anyhow::Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url).context("DATABASE_URL cannot be read")?;
-    Ok(options.application_name("switchyard").disable_statement_logging())
+    let options = options.application_name("switchyard").options([("search_path", SEARCH_PATH)]);
+    Ok(options.disable_statement_logging())
 }
 
 /// A small pool; fails when the database does not answer.

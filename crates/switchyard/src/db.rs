@@ -163,37 +163,66 @@ async fn in_use(pool: &PgPool) -> anyhow::Result<bool> {
 /// `pg_restore` alone cannot promise when the old ones differ.
 async fn load(database: &Database, file: &Path, script: &Path) -> anyhow::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(script)?;
-    let mut unpack = database.client.command("pg_restore");
-    unpack.env_remove("PGDATABASE"); // or it would connect
-    unpack.arg("--file").arg(script).arg(file);
-    finish(unpack, "pg_restore").await?;
+    let mut look = reader(database);
+    look.arg("--list").arg(file);
+    let contents = finish(look, "pg_restore").await?;
+    let list = script.with_added_extension("list");
+    fs::write(&list, without_public(&String::from_utf8_lossy(&contents)))?;
+    let mut unpack = reader(database);
+    unpack.arg("--use-list").arg(&list).arg("--file").arg(script).arg(file);
+    let unpacked = finish(unpack, "pg_restore").await;
+    fs::remove_file(&list)?;
+    unpacked?;
 
-    let mut drop = String::from("SET client_min_messages = warning;\n");
+    let mut clear = String::from("SET client_min_messages = warning;\n");
     for schema in SCHEMAS {
-        drop.push_str(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE;\n"));
+        clear.push_str(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE;\n"));
     }
-    drop.push_str("DROP TABLE IF EXISTS public._sqlx_migrations;\n");
+    clear.push_str("DROP TABLE IF EXISTS public._sqlx_migrations;\n");
     let mut psql = database.client.command("psql");
     psql.args(["-X", "-q", "--no-password", "-v", "ON_ERROR_STOP=1", "--single-transaction"]);
-    psql.args(["-o", "/dev/null", "-c", &drop, "-f"]).arg(script);
+    psql.args(["-o", "/dev/null", "-c", &clear, "-f"]).arg(script);
     psql.stdin(Stdio::null());
-    finish(psql, "psql").await
+    finish(psql, "psql").await.map(drop)
 }
 
-async fn finish(mut command: Command, name: &'static str) -> anyhow::Result<()> {
-    command.stderr(Stdio::piped());
+/// `pg_restore` that only reads.
+fn reader(database: &Database) -> Command {
+    let mut command = database.client.command("pg_restore");
+    command.env_remove("PGDATABASE"); // or it would connect
+    command
+}
+
+/// The list of a dump's contents without the schema `public` itself, which every database has.
+fn without_public(list: &str) -> String {
+    let is_schema =
+        |line: &str| line.contains(" SCHEMA - public ") || line.contains(" - SCHEMA public ");
+    list.lines().filter(|line| !is_schema(line)).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Runs to the end; the value is what it printed.
+async fn finish(command: Command, name: &'static str) -> anyhow::Result<Vec<u8>> {
     let output = tokio::process::Command::from(command).kill_on_drop(true).output().await;
     let output = output
         .with_context(|| format!("cannot start {name}: apt-get install postgresql-client"))?;
     if !output.status.success() {
         bail!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(())
+    Ok(output.stdout)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_public_schema_is_not_made_again_but_what_is_in_it_is() {
+        let list = "; comment\n6; 2615 2200 SCHEMA - public pg_database_owner\n\
+                    3400; 0 0 COMMENT - SCHEMA public pg_database_owner\n\
+                    215; 1259 16389 TABLE public _sqlx_migrations switchyard\n";
+        let kept = "; comment\n215; 1259 16389 TABLE public _sqlx_migrations switchyard\n";
+        assert_eq!(without_public(list), kept);
+    }
 
     #[test]
     fn only_the_newest_dumps_stay() {

@@ -24,6 +24,9 @@ use crate::supervise::Program;
 
 /// The role that owns the cluster and the name of its database.
 pub(crate) const OWNER: &str = "switchyard";
+/// Where unqualified names are found, above all the list of migrations. The default begins with the
+/// schema named like the login, and there is a schema `switchyard`.
+pub(crate) const SEARCH_PATH: &str = "public";
 /// Names the variable part of a socket; Postgres's own default.
 const PORT: u16 = 5432;
 /// How long a fast stop may take: it writes one checkpoint.
@@ -163,7 +166,8 @@ impl Cluster {
             .username(OWNER)
             .password(password.trim())
             .database(OWNER)
-            .application_name("switchyard");
+            .application_name("switchyard")
+            .options([("search_path", SEARCH_PATH)]);
         Ok(options.disable_statement_logging())
     }
 
@@ -177,6 +181,7 @@ impl Cluster {
             ("PGUSER", OWNER.to_owned()),
             ("PGPASSWORD", password.trim().to_owned()),
             ("PGDATABASE", OWNER.to_owned()),
+            ("PGOPTIONS", format!("-c search_path={SEARCH_PATH}")),
         ])
     }
 

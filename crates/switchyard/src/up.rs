@@ -36,6 +36,8 @@ use crate::{http, migrate, ports, selfcheck};
 
 /// How long the services may take until they are ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long services that lost their launcher may take to drain.
+const DRAINING: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(30);
 
 /// Runs the stack until asked to stop; the value is the exit code.
@@ -45,7 +47,7 @@ pub(crate) async fn run(place: &Place, args: UpArgs) -> anyhow::Result<u8> {
     layout.prepare()?;
     let lock = Lock::take(&layout.lock())?;
     layout.account().own(&layout.lock())?;
-    ports::require_free(&places)?;
+    wait_for_ports(&layout, &places).await?;
     let output = Output::start(args.json);
     let plan = Plan::new(&args, places, layout, place.foreign_url().is_none())?;
     let mut signals = Signals::new()?;
@@ -62,6 +64,19 @@ pub(crate) async fn run(place: &Place, args: UpArgs) -> anyhow::Result<u8> {
     output.flush();
     drop(lock);
     result.map(|()| code)
+}
+
+/// Fails when a port is taken. After a launcher that was killed its services may still be
+/// draining: they are waited for.
+async fn wait_for_ports(layout: &Layout, places: &[ports::Place]) -> anyhow::Result<()> {
+    let deadline = Instant::now() + DRAINING;
+    while layout.state().exists() && Instant::now() < deadline {
+        if ports::require_free(places).is_ok() {
+            break;
+        }
+        sleep(POLL).await;
+    }
+    ports::require_free(places)
 }
 
 /// Everything that was started.

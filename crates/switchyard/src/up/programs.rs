@@ -22,9 +22,9 @@ pub(crate) fn service(layout: &Layout, name: &str) -> anyhow::Result<PathBuf> {
 /// Fails with what to do when a service was not built.
 pub(crate) fn require(
     layout: &Layout,
-    names: impl Iterator<Item = &'static str>,
+    mut names: impl Iterator<Item = &'static str>,
 ) -> anyhow::Result<()> {
-    names.map(|name| service(layout, name).map(drop)).collect()
+    names.try_for_each(|name| service(layout, name).map(drop))
 }
 
 /// Where the program of a service is, reachable or not.
