@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(keyed.check_at(&1, 10, now), Ok(()));
         assert_eq!(keyed.check_at(&1, 1, now), Err(Duration::from_millis(200)));
         assert_eq!(keyed.check_at(&2, 1, now), Ok(()), "another key is not concerned");
-        assert_eq!(keyed.check_at(&1, 5, now + Duration::from_millis(999)).is_ok(), false);
+        assert!(keyed.check_at(&1, 5, now + Duration::from_millis(999)).is_err());
         assert_eq!(keyed.check_at(&1, 5, now + Duration::from_secs(1)), Ok(()));
         let later = now + Duration::from_secs(60);
         assert_eq!(keyed.check_at(&1, 10, later), Ok(()), "no more than the burst is saved up");

@@ -1,4 +1,5 @@
 //! The public port: who gets in, by which bytes, for how long.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
@@ -140,7 +141,7 @@ async fn connections_have_limits_in_total_and_by_address() {
     let _two = Raw::connect(server.address).await;
     let mut third = TcpStream::connect(server.address).await.unwrap();
     let _ = third.write_all(HANDSHAKE.as_bytes()).await;
-    assert!(!matches!(soon(third.read_u8()).await, Ok(_)), "the third is closed at once");
+    assert!(soon(third.read_u8()).await.is_err(), "the third is closed at once");
     assert_eq!(server.metric("edge_connections_refused_total{reason=\"address_limit\"}"), 1);
     drop((one, third));
     let since = Instant::now();
@@ -332,7 +333,7 @@ async fn tls_and_plain_share_a_port() {
     let garbage = answer_to(server.address, &[&[0x16, 3, 1, 0, 4, 1, 0, 0, 0]]).await;
     assert!(garbage.is_empty() || !garbage.starts_with("HTTP"), "{garbage}");
     let mut silent = TcpStream::connect(server.address).await.unwrap();
-    assert!(!matches!(soon(silent.read_u8()).await, Ok(_)), "a silent client is let go");
+    assert!(soon(silent.read_u8()).await.is_err(), "a silent client is let go");
     assert_eq!(server.metric("edge_connections_refused_total{reason=\"silent\"}"), 1);
     assert_eq!(server.metric("edge_tls_handshakes_total{outcome=\"ok\"}"), 2);
     assert_eq!(server.metric("edge_tls_handshakes_total{outcome=\"failed\"}"), 1);

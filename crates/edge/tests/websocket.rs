@@ -1,4 +1,5 @@
 //! The WebSocket pump over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

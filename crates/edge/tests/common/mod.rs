@@ -1,4 +1,5 @@
 //! A server in this process, and clients that speak raw bytes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::{convert::Infallible, net::SocketAddr, ops::ControlFlow, sync::Arc, time::Duration};
