@@ -11,6 +11,7 @@ use edge::{
     Body, ListenArgs,
     ws::{self, Close, Ended, Feed, Frame, Limits, Message, Outbox, Session},
 };
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -38,7 +39,7 @@ async fn serve(mut args: ListenArgs, cx: Context) -> anyhow::Result<()> {
         cx: cx.clone(),
     });
     let service = tower::service_fn(move |request| {
-        let answer = answer(app.clone(), request);
+        let answer = answer(&app, request);
         async move { Ok::<_, Infallible>(answer) }
     });
     edge::serve(listener, service, &cx).await
@@ -51,19 +52,16 @@ struct App {
     cx: Context,
 }
 
-fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
+fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let (response, upgrading) = match ws::upgrade(request) {
         Ok(upgraded) => upgraded,
         Err(refusal) => return refusal,
     };
-    let cx = app.cx.clone();
-    cx.spawn("socket", async move {
-        if let Ok(socket) = upgrading.socket().await {
-            let limits = app.limits.clone();
-            ws::pump(socket, limits, |outbox| Peer::new(&app, &path, outbox), &app.cx).await;
-        }
-    });
+    let (peers, path) = (app.clone(), path);
+    let peer = move |outbox| Peer::new(&peers, &path, outbox);
+    let pump = upgrading.pump(app.limits.clone(), peer, &app.cx);
+    app.cx.spawn("socket", pump.map(drop));
     response
 }
 

@@ -68,7 +68,8 @@ where
     S::Future: Send + 'static,
 {
     let shared = accepted.shared.clone();
-    let Ok((stream, client)) = accepted.establish().await else { return };
+    let established = stop.draining().run_until_cancelled(accepted.establish()).await;
+    let Some(Ok((stream, client))) = established else { return };
     let pace = Arc::new(Pace::begin());
     let handler = Handler { service, client, shared: shared.clone(), pace: pace.clone() };
     let watched = TokioIo::new(Watched { stream, pace: pace.clone() });

@@ -60,7 +60,8 @@ pub(super) struct Conn {
     stalled: Option<Instant>,
     drain_at: Option<Instant>,
     stop: service::Stop,
-    over: Option<Over>,
+    /// Boxed: it is empty for as long as the socket lives.
+    over: Option<Box<Over>>,
 }
 
 /// The session is over; this is how, and what the peer is still told.
@@ -120,7 +121,7 @@ impl Conn {
                 self.poll_output(task);
             }
             if let Some(over) = self.over.take() {
-                return Poll::Ready(Next::End(over));
+                return Poll::Ready(Next::End(*over));
             }
             if self.stalled.is_some() && self.outbox.is_crowded() {
                 // A peer that does not read its answers is not asked for more questions.
@@ -226,6 +227,11 @@ impl Conn {
         Poll::Pending
     }
 
+    /// When there can be something to do for a socket that has just opened.
+    pub(super) fn first_look(&self) -> Instant {
+        self.next_deadline()
+    }
+
     pub(super) fn close_timeout(&self) -> Duration {
         self.outbox.limits.close_timeout
     }
@@ -269,7 +275,7 @@ impl Conn {
 
     fn end(&mut self, how: Ended, farewell: Farewell) {
         if self.over.is_none() {
-            self.over = Some(Over { how, farewell });
+            self.over = Some(Box::new(Over { how, farewell }));
         }
     }
 

@@ -36,7 +36,6 @@ where
     S: Session,
     F: FnOnce(Outbox) -> S,
 {
-    let first_look = limits.ping_interval.min(limits.idle_timeout);
     let outbox = Outbox::new(limits, socket.port.metrics.clone());
     let place = Place::enter(&socket.port, outbox.shared());
     let mut session = session(outbox.clone());
@@ -44,7 +43,7 @@ where
     drop(outbox);
     // Not an async fn: that would keep room for each argument beside what is made of it.
     async move {
-        let mut timer = pin!(sleep_until(Instant::now() + first_look));
+        let mut timer = pin!(sleep_until(conn.first_look()));
         let over = converse(&mut conn, &mut session, timer.as_mut()).await;
         let how = over.how.clone();
         part(&mut conn, &mut session, timer.as_mut(), over).await;

@@ -4,6 +4,7 @@ use std::{io, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
+use futures_util::{FutureExt, future::OptionFuture};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{
@@ -15,6 +16,9 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 
+use service::Context;
+
+use super::{Ended, Limits, Outbox, Session, pump};
 use crate::{
     body::Body,
     http::{Port, Watched},
@@ -92,6 +96,25 @@ pub fn upgrade<B>(mut request: Request<B>) -> Result<(Response<Body>, Upgrading)
 }
 
 impl Upgrading {
+    /// Runs `session` on the socket once the answer is sent, as [`super::pump`] does, in the
+    /// least memory. `None` when the connection ended before.
+    pub fn pump<S, F>(
+        self,
+        limits: Arc<Limits>,
+        session: F,
+        cx: &Context,
+    ) -> impl Future<Output = Option<Ended>> + use<S, F>
+    where
+        S: Session,
+        F: FnOnce(Outbox) -> S,
+    {
+        let cx = cx.clone();
+        // Not an async block: what only the upgrade needs would keep its room beside the pump.
+        self.socket().then(move |socket| {
+            OptionFuture::from(socket.ok().map(|socket| pump(socket, limits, session, &cx)))
+        })
+    }
+
     /// The socket, once the answer is sent. Frees everything HTTP needed.
     ///
     /// # Errors
