@@ -55,14 +55,13 @@ setup_unpack() {
             *) setup_is_installed "$package" || missing+=("$package") ;;
         esac
     done
+    # Virtual packages have nothing to download.
+    mapfile -t missing < <(
+        apt-cache show "${missing[@]}" 2>/dev/null | sed -n 's/^Package: //p' | sort -u
+    )
     (
         cd "$archives" || exit
-        for package in "${missing[@]}"; do
-            # Virtual packages have nothing to download.
-            apt-cache show "$package" 2>/dev/null | grep -q '^Filename:' || continue
-            ls "${package}"_*.deb >/dev/null 2>&1 && continue
-            apt-get download -qq "$package" || fail "cannot download the package $package"
-        done
+        apt-get download -qq "${missing[@]}" || fail "apt-get could not download all packages"
         for package in *.deb; do dpkg -x "$package" "$setup_tools/root"; done
     )
 }
