@@ -169,7 +169,7 @@ pub struct Alternative {
 }
 
 /// What the original answered.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Answer {
     /// The status.
     pub status: u16,

@@ -15,7 +15,7 @@ use testkit::time::now_ms;
 use testkit::vectors::{Action, Script, SignalCase, Tier, Vectors};
 use tokio::time::Instant;
 
-use crate::deviations::{self, Deviation, SIGNAL};
+use crate::deviations::{self, Deviation, SIGNAL, Seen};
 use crate::websocket::{Client, Event, open};
 use crate::{Mode, Outcome, Report, run_name};
 use frames::{is_foreign, matches};
@@ -24,6 +24,8 @@ use frames::{is_foreign, matches};
 const AT_ONCE: usize = 8;
 /// How long a frame may take that has to come.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a frame is waited for that must not come.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// Replays all scenarios.
 pub async fn replay_signal(vectors: &Vectors, address: SocketAddr, mode: Mode) -> Report {
@@ -74,10 +76,11 @@ async fn play(
         if deviation.and_then(|deviation| deviation.until) == Some(at) {
             break;
         }
-        let listed: Option<Value> = deviation
-            .and_then(|deviation| deviation.at(at))
-            .map(serde_json::from_str)
-            .transpose()?;
+        let listed: Option<Value> = match deviation.and_then(|deviation| deviation.at(at)) {
+            Some(Seen::Event(json)) => Some(serde_json::from_str(json)?),
+            Some(other) => bail!("{other:?} is no event"),
+            None => None,
+        };
         let wanted = listed.as_ref().unwrap_or(original);
         let done = tokio::time::timeout(PATIENCE * 2, stage.act(action, wanted)).await;
         done.context("no end").flatten().with_context(|| format!("action {at}"))?;
@@ -173,6 +176,11 @@ impl Stage<'_> {
 
     async fn receive(&mut self, name: &str, wanted: &Value) -> anyhow::Result<()> {
         let wanted: Value = serde_json::from_str(&self.script.fill(&wanted.to_string()))?;
+        // A deviation may look at another client, or see that nothing comes.
+        let name = wanted["c"].as_str().unwrap_or(name);
+        if wanted["kind"] == "timeout" {
+            return self.quiet(name, SILENCE).await;
+        }
         let event = self.next(name, Some(&wanted), Instant::now() + PATIENCE).await?;
         let event = event.with_context(|| format!("{wanted} wanted, nothing came"))?;
         let fits = match &event {
