@@ -253,3 +253,32 @@ pub(crate) struct Allowances {
     pub(crate) address_bytes: Option<edge::limit::Rate>,
     pub(crate) address_registers: Option<edge::limit::Rate>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_read_as_they_are_written_in_the_help() {
+        let rate = |text: &str| text.parse::<Allowance>().map(|Allowance(rate)| rate);
+        let mb = rate("4mb:16mb").unwrap().unwrap();
+        assert_eq!((mb.per_second, mb.burst), (4 << 20, 16 << 20));
+        assert!(rate("off").unwrap().is_none());
+        for wrong in ["", "5", "0:5", "5:0", "5:x", "8gb:9gb"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn limits_are_on_unless_the_policy_is_open() {
+        let with = |settings: &[&str]| {
+            let base = ["--listen", "[::]:0", "--database-url", "postgres:///x"];
+            Config::from_args(&[&base, settings].concat()).allowances()
+        };
+        assert_eq!(with(&[]).peer_frames.unwrap().per_second, 500);
+        assert!(with(&["--peer-frames", "off"]).peer_frames.is_none());
+        let open = with(&["--identity-policy", "open", "--peer-bytes", "1mb:2mb"]);
+        assert!(open.peer_frames.is_none() && open.address_registers.is_none());
+        assert_eq!(open.peer_bytes.unwrap().burst, 2 << 20);
+    }
+}

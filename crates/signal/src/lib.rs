@@ -86,7 +86,7 @@ async fn serve_on(
     let last_seen = (presence.last_seen_age, presence.last_seen_max);
     let desk = Arc::new(desk(&config, pool, node, cx)?);
     keeper::begin(&desk, &lease, last_seen).await?;
-    keeper::start(&desk, lease, last_seen.0, gate.clone(), cx);
+    keeper::start(&desk, &lease, last_seen.0, gate.clone(), cx);
     gate.open();
     let sockets = transport::Sockets::new(desk, limits(&config), cx);
     edge::serve(listener, sockets, cx).await

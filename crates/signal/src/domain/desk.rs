@@ -279,7 +279,8 @@ pub(crate) fn rate_limited(wait: Duration) -> Refusal {
 
 fn unavailable(why: &pg::Error) -> Refusal {
     if why.is_unavailable() {
-        tracing::warn!(%why, "register refused");
+        // The gate's closing is what the log needs to say once.
+        tracing::debug!(%why, "register refused");
     } else {
         tracing::error!(error = why as &dyn std::error::Error, "register failed");
     }

@@ -65,7 +65,7 @@ fn note(desk: &Desk, departed: impl Iterator<Item = store::LastSeen>) {
 /// Starts everything that keeps the desk in order, until the drain is over.
 pub(crate) fn start(
     desk: &Arc<Desk>,
-    lease: Lease,
+    lease: &Lease,
     last_seen_age: Duration,
     gate: Gate,
     cx: &Context,
@@ -163,13 +163,8 @@ async fn renew(desk: &Desk, lease: &Lease) -> Result<(), pg::Error> {
 /// Tells the database who left, for as long as anybody may; then ends the lease.
 async fn record_leavers(desk: Arc<Desk>, node: NodeId, stop: service::Stop) {
     let mut pending: Vec<Left> = Vec::new();
-    while !(stop.draining().is_cancelled() && desk.registry.online() == 0)
-        && !stop.killed().is_cancelled()
-    {
-        tokio::select! {
-            () = sleep(GATHER) => {}
-            () = stop.killed().cancelled() => break,
-        }
+    let is_over = || stop.draining().is_cancelled() && desk.registry.online() == 0;
+    while !is_over() && stop.killed().run_until_cancelled(sleep(GATHER)).await.is_some() {
         write_leavers(&desk, &mut pending).await;
     }
     let last_words = async {

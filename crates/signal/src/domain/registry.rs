@@ -42,9 +42,11 @@ pub(crate) struct Bounds {
     pub(crate) resume_total_bytes: usize,
 }
 
+type Shard<L> = Mutex<HashMap<PeerId, Place<L>>>;
+
 /// All peers of this process.
 pub(crate) struct Registry<L: Line> {
-    shards: Box<[Mutex<HashMap<PeerId, Place<L>>>]>,
+    shards: Box<[Shard<L>]>,
     roster: Mutex<Roster<L>>,
     feed: L::Feed,
     bounds: Bounds,
@@ -91,7 +93,7 @@ impl<L: Line> Registry<L> {
         }
     }
 
-    fn shard(&self, peer: &[u8]) -> &Mutex<HashMap<PeerId, Place<L>>> {
+    fn shard(&self, peer: &[u8]) -> &Shard<L> {
         // Spreads locks, nothing else: who makes all ids fall on one only shares a lock with himself.
         let mix = |sum: usize, byte: &u8| sum.wrapping_mul(31).wrapping_add(usize::from(*byte));
         let tail = &peer[peer.len().saturating_sub(12)..];
@@ -320,7 +322,7 @@ impl<L: Line> Registry<L> {
 
     /// All seats, for the store to be told again.
     pub(crate) fn seats(&self) -> Vec<Arc<Seat<L>>> {
-        let seats = |shard: &Mutex<HashMap<PeerId, Place<L>>>| {
+        let seats = |shard: &Shard<L>| {
             let here = |place: &Place<L>| match place {
                 Place::Here(seat) => Some(seat.clone()),
                 Place::Away { .. } => None,

@@ -130,7 +130,7 @@ mod tests {
         Frame::text(text)
     }
 
-    fn texts(frames: Vec<Frame>) -> Vec<String> {
+    fn texts(frames: &[Frame]) -> Vec<String> {
         let text = |frame: &Frame| String::from_utf8(frame.payload().to_vec()).unwrap();
         frames.iter().map(text).collect()
     }
@@ -141,8 +141,8 @@ mod tests {
         replay.sent(&frame("a"));
         assert!(replay.missed(&frame("b")));
         assert!(replay.missed(&frame("c")));
-        assert_eq!(texts(replay.take(None)), ["b", "c"]);
-        assert_eq!(texts(replay.take(None)), Vec::<String>::new());
+        assert_eq!(texts(&replay.take(None)), ["b", "c"]);
+        assert_eq!(texts(&replay.take(None)), Vec::<String>::new());
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
         assert!(replay.missed(&frame("c")));
         assert!(replay.missed(&frame("d")));
         assert!(!replay.missed(&frame("e")));
-        assert_eq!(texts(replay.take(None)), ["c", "d"]);
+        assert_eq!(texts(&replay.take(None)), ["c", "d"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A signal service in this process, on a port of its own.
 #![allow(dead_code, reason = "every test file uses another part")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::net::SocketAddr;
 

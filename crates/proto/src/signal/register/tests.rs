@@ -157,3 +157,36 @@ fn resume_is_read_from_the_payload_not_from_auth() {
     assert_eq!(resume(r#","resume":true,"iceServers":true"#), "Fresh true");
     assert!(resume(r#","resume":"t","resumeAfter":"s""#).starts_with("Token"));
 }
+
+#[test]
+fn canonical_forms_are_those_the_original_signs() {
+    let mut checked = 0;
+    for row in crate::vectors::table("register_canonical") {
+        let auth = crate::vectors::text(&row, "auth");
+        let inside = auth.trim().strip_prefix('{').expect("an object");
+        let members = js::scan_object(auth.as_bytes(), 256).expect("JSON").expect("an object");
+        let (Some(time), Some(peer)) = (members.get("timestampMs"), members.get("peerId")) else {
+            continue;
+        };
+        let now_ms = time.value().as_number().unwrap_or_default();
+        let peer = str::from_utf8(peer.text()).expect("JSON is UTF-8");
+        let text = frame(&format!(
+            r#"{{"peerId":{peer},"auth":{{"scheme":"peerlink-ed25519-v1","signature":"x",{inside}}}"#
+        ));
+        let request = Request::read(text.as_bytes(), &Rules::OPEN).expect("a frame");
+        #[expect(clippy::cast_possible_truncation, reason = "a time")]
+        let register = match Register::read(&request, &Rules::OPEN, now_ms as i64) {
+            Ok(register) => register,
+            // A row about spelling only, with a nonce too short or a time out of every range.
+            Err(refusal) => {
+                let message = String::from_utf8_lossy(&refusal.message).into_owned();
+                assert!(message.ends_with("required") || message.contains("skew"), "{auth}");
+                continue;
+            }
+        };
+        checked += 1;
+        assert_eq!(String::from_utf8_lossy(&register.v1()), crate::vectors::text(&row, "v1"));
+        assert_eq!(String::from_utf8_lossy(&register.v2()), crate::vectors::text(&row, "v2"));
+    }
+    assert!(checked >= 3, "{checked} rows");
+}
