@@ -11,7 +11,6 @@ use edge::{
     Body, ListenArgs,
     ws::{self, Close, Ended, Feed, Frame, Limits, Message, Outbox, Session},
 };
-use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -61,7 +60,7 @@ fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
     let (peers, path) = (app.clone(), path);
     let peer = move |outbox| Peer::new(&peers, &path, outbox);
     let pump = upgrading.pump(app.limits.clone(), peer, &app.cx);
-    app.cx.spawn("socket", pump.map(drop));
+    app.cx.spawn("socket", pump);
     response
 }
 

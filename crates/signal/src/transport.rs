@@ -41,13 +41,9 @@ impl Sockets {
             Ok(accepted) => accepted,
             Err(refusal) => return refusal,
         };
-        let (desk, limits, cx) = (self.desk.clone(), self.limits.clone(), self.cx.clone());
-        self.cx.spawn("socket", async move {
-            let Ok(socket) = upgrading.socket().await else { return };
-            let address = client.limit_key();
-            let session = |outbox| Session(Conversation::open(desk, outbox, address));
-            ws::pump(socket, limits, session, &cx).await;
-        });
+        let (desk, address) = (self.desk.clone(), client.limit_key());
+        let session = move |outbox| Session(Conversation::open(desk, outbox, address));
+        self.cx.spawn("socket", upgrading.pump(self.limits.clone(), session, &self.cx));
         answer
     }
 }

@@ -18,7 +18,7 @@ use sha1::{Digest, Sha1};
 
 use service::Context;
 
-use super::{Ended, Limits, Outbox, Session, pump};
+use super::{Limits, Outbox, Session, pump};
 use crate::{
     body::Body,
     http::{Port, Watched},
@@ -97,13 +97,13 @@ pub fn upgrade<B>(mut request: Request<B>) -> Result<(Response<Body>, Upgrading)
 
 impl Upgrading {
     /// Runs `session` on the socket once the answer is sent, as [`super::pump`] does, in the
-    /// least memory. `None` when the connection ended before.
+    /// least memory. Made to be spawned; does nothing when the connection ended before.
     pub fn pump<S, F>(
         self,
         limits: Arc<Limits>,
         session: F,
         cx: &Context,
-    ) -> impl Future<Output = Option<Ended>> + use<S, F>
+    ) -> impl Future<Output = ()> + use<S, F>
     where
         S: Session,
         F: FnOnce(Outbox) -> S,
@@ -111,7 +111,8 @@ impl Upgrading {
         let cx = cx.clone();
         // Not an async block: what only the upgrade needs would keep its room beside the pump.
         self.socket().then(move |socket| {
-            OptionFuture::from(socket.ok().map(|socket| pump(socket, limits, session, &cx)))
+            let running = socket.ok().map(|socket| pump(socket, limits, session, &cx));
+            OptionFuture::from(running).map(drop)
         })
     }
 
