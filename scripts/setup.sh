@@ -27,7 +27,7 @@ setup_packages() {
             >/dev/null || fail "apt-get could not install: $*"
     else
         say "unpacking $* under data/tools (no root: nothing is installed)"
-        setup_unpack "$@"
+        setup_unpack "$setup_tools/root" "$@"
     fi
 }
 
@@ -36,18 +36,20 @@ setup_apt_update() {
     apt-get update -qq || say "the package lists could not be refreshed; going on with the old ones"
 }
 
-# setup_unpack PACKAGE...: with every dependency that is not installed, and those named in
-# $setup_also even so.
+# setup_unpack DIRECTORY PACKAGE...: with every dependency that is not installed, and those named
+# in $setup_also even so.
 setup_unpack() {
-    local wanted=() package archives=$setup_tools/archives
+    local root=$1 wanted=() package archives
+    shift
     apt-cache show "$1" >/dev/null 2>&1 ||
         fail "there are no package lists: as root, once, run: apt-get update && apt-get install $*"
     mapfile -t wanted < <(
         apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
             --no-replaces --no-enhances "$@" | grep -E '^[a-z0-9]' | sort -u
     )
-    mkdir -p "$archives" "$setup_tools/root"
+    mkdir -p "$root"
     chmod 700 "$setup_root/data"
+    archives=$(mktemp -d "$setup_tools/archives.XXXXXX")
     local missing=()
     for package in "${wanted[@]}"; do
         case " $* ${setup_also:-} " in
@@ -62,8 +64,9 @@ setup_unpack() {
     (
         cd "$archives" || exit
         apt-get download -qq "${missing[@]}" || fail "apt-get could not download all packages"
-        for package in *.deb; do dpkg -x "$package" "$setup_tools/root"; done
+        for package in *.deb; do dpkg -x "$package" "$root"; done
     )
+    rm -rf "$archives"
 }
 
 setup_is_installed() {
@@ -80,41 +83,50 @@ setup_compiler() {
         setup_packages gcc libc6-dev
         return
     fi
-    local root=$setup_tools/root bin=$setup_tools/bin
+    # Apart from Postgres's libraries: with the C library among them programs would mix two of them.
+    local root=$setup_tools/compiler bin=$setup_tools/bin
     if [ ! -x "$bin/cc" ]; then
-        # The C library is there, but its linker scripts name files beside the unpacked headers.
-        setup_also="libc6 libgcc-s1" setup_packages gcc libc6-dev
+        say "unpacking a C compiler under data/tools (no root: nothing is installed)"
+        rm -rf "$root"
+        # The C library is installed, but its linker scripts name files beside the headers.
+        setup_also="libc6 libgcc-s1" setup_unpack "$root" gcc libc6-dev
         setup_compiler_wrapper "$root" "$bin"
     fi
     export PATH=$bin:$PATH
 }
 
 setup_compiler_wrapper() {
-    local root=$1 bin=$2 libraries directory
-    libraries=$(find "$root/usr/lib" -maxdepth 1 -type d -name '*-linux-gnu' | head -n1)
+    local root=$1 bin=$2 directory library own=$1/own-libraries name
     # Unpacked packages know nothing of each other's links into /lib.
     for directory in bin sbin lib lib64; do
-        [ -e "$root/usr/$directory" ] || mkdir -p "$root/usr/$directory"
+        mkdir -p "$root/usr/$directory"
         if [ -d "$root/$directory" ] && [ ! -L "$root/$directory" ]; then
             cp -a "$root/$directory/." "$root/usr/$directory/"
             rm -rf "${root:?}/$directory"
         fi
         ln -sfn "usr/$directory" "$root/$directory"
     done
-    mkdir -p "$bin"
-    local name
+    # The compiler needs its own libraries, and for everything else the system's.
+    mkdir -p "$own" "$bin"
+    for library in "$root"/usr/lib/*-linux-gnu/lib*.so.*; do
+        name=${library##*/}
+        if ! ls /lib/*-linux-gnu/"$name" /usr/lib/*-linux-gnu/"$name" >/dev/null 2>&1; then
+            ln -sf "$library" "$own/$name"
+        fi
+    done
     for name in cc gcc; do
-        cat >"$bin/$name" <<WRAPPER
+        cat >"$bin/.$name" <<WRAPPER
 #!/bin/sh
-LD_LIBRARY_PATH='$libraries' PATH='$root/usr/bin':"\$PATH" \\
+LD_LIBRARY_PATH='$own' PATH='$root/usr/bin':"\$PATH" \\
     exec '$root/usr/bin/gcc' --sysroot='$root' -B'$root/usr/bin' "\$@"
 WRAPPER
     done
-    cat >"$bin/ar" <<WRAPPER
+    cat >"$bin/.ar" <<WRAPPER
 #!/bin/sh
-LD_LIBRARY_PATH='$libraries' exec '$root/usr/bin/ar' "\$@"
+LD_LIBRARY_PATH='$own' exec '$root/usr/bin/ar' "\$@"
 WRAPPER
-    chmod 755 "$bin"/*
+    chmod 755 "$bin"/.[a-z]*
+    for name in ar gcc cc; do mv "$bin/.$name" "$bin/$name"; done # cc last: it says "complete"
 }
 
 # The server's programs; never a running server.
@@ -131,6 +143,17 @@ setup_postgres() {
         grep -qs '^create_main_cluster' $conf || echo 'create_main_cluster = false' >>$conf
     fi
     setup_packages postgresql
+}
+
+# Cargo downloads over https and needs to know whom to trust.
+setup_certificates() {
+    [ -s /etc/ssl/certs/ca-certificates.crt ] && return
+    setup_packages ca-certificates
+    if [ "$(id -u)" != 0 ]; then
+        # What the package's installation would have put together.
+        cat "$setup_tools"/root/usr/share/ca-certificates/mozilla/*.crt >"$setup_tools/authorities.crt"
+        export SSL_CERT_FILE=$setup_tools/authorities.crt CARGO_HTTP_CAINFO=$setup_tools/authorities.crt
+    fi
 }
 
 # Rust of at least $setup_rust_least, from rustup or the distribution.
