@@ -152,3 +152,24 @@ async fn peers_of_no_or_too_many_bytes_are_refused(pool: PgPool) {
     assert!(identity::release(&pool, &[0xFF; 1024]).await.expect("its notification fits too"));
     pins.stop().await;
 }
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn claims_and_the_cache_are_counted(pool: PgPool) {
+    let pins = Process::start(&pool, "switchyard_relay", Policy::Pin).await;
+    assert!(pins.claim(ALICE, &key(1), Proof::Store).await.expect("it answers"));
+    assert!(pins.claim(ALICE, &key(1), Proof::Store).await.expect("it answers"));
+    assert!(!pins.claim(ALICE, &key(2), Proof::Store).await.expect("it answers"));
+    let text = prometheus::TextEncoder::new()
+        .encode_to_string(&pins.cx.metrics.gather())
+        .expect("plain counters");
+    for line in [
+        r#"identity_claims_total{outcome="pinned_or_known"} 2"#,
+        r#"identity_claims_total{outcome="refused"} 1"#,
+        "identity_cache_misses_total 1",
+        "identity_cache_hits_total 2",
+        r#"pg_group_items_count{group="identity_claims"} 1"#,
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+    }
+    pins.stop().await;
+}

@@ -126,3 +126,21 @@ async fn replicas_that_start_together_do_not_collide(pool: PgPool) {
         tokio::join!(partitions::maintain(&one, &kept), partitions::maintain(&two, &kept));
     assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
 }
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn a_day_is_made_while_others_write(pool: PgPool) {
+    table(&pool, "RANGE").await;
+    partitions::ensure(&pool, "relay.probe", 1, 1).await.expect("the owner may");
+    let mut writer = pool.begin().await.expect("the database is there");
+    sqlx::query("INSERT INTO relay.probe (day) VALUES (1)")
+        .execute(&mut *writer)
+        .await
+        .expect("the day is there");
+    let made = partitions::ensure(&pool, "relay.probe", 2, 2).await;
+    assert_eq!(made.expect("no lock is waited for"), 1);
+    let locked = partitions::drop_expired(&pool, "relay.probe", 2).await;
+    assert!(locked.is_err_and(|why| why.is_unavailable()), "dropping gives way to a writer");
+    writer.commit().await.expect("nobody interfered");
+    let dropped = partitions::drop_expired(&pool, "relay.probe", 2).await;
+    assert_eq!(dropped.expect("nobody holds it"), 1);
+}

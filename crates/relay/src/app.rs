@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::domain::blob::Blobs;
-use crate::domain::{self, BlobMembership, Floor, Groups, Mailboxes, Proofs, Rules};
+use crate::domain::{self, BlobMembership, Groups, Mailboxes, Present, Proofs, Rules};
 use crate::error::Error;
 use crate::metrics::Metrics;
 
@@ -58,10 +58,10 @@ impl App {
         let wakeups = Wakeups::start(&pool, &channels, cx.stop.draining().clone(), spawn);
         let pins = Pins::new(pool.clone(), rules.policy, cx, &wakeups);
         let metrics = Arc::new(Metrics::register(&cx.metrics)?);
-        let floor = Floor::default();
-        domain::spawn_maintenance(&pool, config, floor.clone(), cx);
+        let present = Present::load(&pool, config.ttl_seconds).await?;
+        domain::spawn_maintenance(&pool, config, present.clone(), cx);
         let mailboxes =
-            Mailboxes::start(&pool, config, floor, &wakeups, metrics.clone(), cx).await?;
+            Mailboxes::start(&pool, config, present, &wakeups, metrics.clone(), cx).await?;
         let ttl_seconds = config.upload_ttl_seconds;
         let args = config.blobs.clone();
         let blobs = Arc::new(Blobs::new(pool.clone(), args, rules.policy, ttl_seconds, cx)?);

@@ -15,7 +15,7 @@ use service::Context;
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::maintenance::Floor;
+use super::maintenance::Present;
 use super::quota::{Admission, Quota};
 use super::rules::FetchLimit;
 use super::wakes::{Waiter, Wakes};
@@ -42,10 +42,9 @@ pub(crate) struct Mailboxes {
     pool: PgPool,
     keys: MailboxKeys,
     quota: Quota,
-    floor: Floor,
+    present: Present,
     wakes: Arc<Wakes>,
     metrics: Arc<Metrics>,
-    ttl_seconds: u32,
     envelopes: GroupCommit<NewEnvelope, bool>,
     fanouts: GroupCommit<NewFanout, u64>,
     acks: GroupCommit<Ack, ()>,
@@ -96,7 +95,7 @@ impl Mailboxes {
     pub(crate) async fn start(
         pool: &PgPool,
         config: &Config,
-        floor: Floor,
+        present: Present,
         wakeups: &Wakeups,
         metrics: Arc<Metrics>,
         cx: &Context,
@@ -108,7 +107,7 @@ impl Mailboxes {
             pool: pool.clone(),
             wakes: wakes.clone(),
             metrics: metrics.clone(),
-            ttl_seconds: config.ttl_seconds,
+            present: present.clone(),
         };
         let spawn = |name, task| cx.spawn(name, task);
         let lanes = usize::try_from(config.write_lanes).expect("32 bits fit");
@@ -119,10 +118,9 @@ impl Mailboxes {
             pool: pool.clone(),
             keys,
             quota: Quota::new(&config.quotas),
-            floor,
+            present,
             wakes,
             metrics,
-            ttl_seconds: config.ttl_seconds,
             envelopes: GroupCommit::start(limits("envelopes"), &cx.metrics, spawn, move |batch| {
                 let writer = store.clone();
                 async move { writer.store(&batch).await }
@@ -210,8 +208,8 @@ impl Mailboxes {
             start,
             limit,
             max_bytes: PAGE_BYTES,
-            expired_before: self.floor.get(),
-            ttl_seconds: self.ttl_seconds,
+            expired_before: self.present.expired_before(),
+            retention: self.present.retention(),
         };
         let rows = store::page(&self.pool, wanted).await?;
         self.metrics.fetched.inc_by(u64::try_from(rows.len()).unwrap_or(u64::MAX));
@@ -247,8 +245,9 @@ impl Mailboxes {
         if admission == Admission::Count {
             self.metrics.mailbox_counts.inc();
             let limit = self.quota.count_limit();
-            let floor = self.floor.get();
-            let held = store::usage(&self.pool, mailbox, floor, limit, self.ttl_seconds).await?;
+            let floor = self.present.expired_before();
+            let held =
+                store::usage(&self.pool, mailbox, floor, limit, self.present.retention()).await?;
             admission = self.quota.admit(mailbox, bytes, Some(held));
         }
         if admission == Admission::Admitted { Ok(()) } else { Err(Quota::full()) }
@@ -261,7 +260,7 @@ impl Mailboxes {
         but: i64,
         from: ReadFrom<'_>,
     ) -> Result<(i64, Start<'static>), Error> {
-        let seqs = store::seqs(&self.pool, mailbox, self.ttl_seconds).await?;
+        let seqs = store::seqs(&self.pool, mailbox, self.present.retention()).await?;
         let start = match from {
             ReadFrom::Oldest => 0,
             ReadFrom::After(seq) => seqs.partition_point(|&other| other <= seq),
@@ -273,7 +272,7 @@ impl Mailboxes {
                     limit: 1,
                     max_bytes: 1,
                     expired_before: 0,
-                    ttl_seconds: self.ttl_seconds,
+                    retention: self.present.retention(),
                 };
                 let next = store::page(&self.pool, wanted).await?;
                 match next.first().map(PageRow::seq).transpose()? {
@@ -341,25 +340,25 @@ struct Writer {
     pool: PgPool,
     wakes: Arc<Wakes>,
     metrics: Arc<Metrics>,
-    ttl_seconds: u32,
+    present: Present,
 }
 
 impl Writer {
     async fn store(&self, batch: &[NewEnvelope]) -> Result<Vec<bool>, pg::Error> {
-        let fresh = store::insert_envelopes(&self.pool, batch, self.ttl_seconds).await?;
+        let fresh = store::insert_envelopes(&self.pool, batch, self.present.retention()).await?;
         let woken = batch.iter().zip(&fresh).filter(|(_, fresh)| **fresh);
         self.wakes.announce(woken.map(|(envelope, _)| envelope.mailbox));
         Ok(fresh)
     }
 
     async fn fan_out(&self, batch: &[NewFanout]) -> Result<Vec<u64>, pg::Error> {
-        let stored = store::insert_fanouts(&self.pool, batch, self.ttl_seconds).await?;
+        let stored = store::insert_fanouts(&self.pool, batch, self.present.retention()).await?;
         self.wakes.announce(batch.iter().flat_map(|message| message.mailboxes.iter().copied()));
         Ok(stored)
     }
 
     async fn acknowledge(&self, batch: &[Ack]) -> Result<Vec<()>, pg::Error> {
-        let removed = store::insert_acks(&self.pool, batch, self.ttl_seconds).await?;
+        let removed = store::insert_acks(&self.pool, batch, self.present.retention()).await?;
         self.metrics.removed.inc_by(removed.unsigned_abs());
         Ok(vec![(); batch.len()])
     }

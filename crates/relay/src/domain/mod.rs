@@ -20,7 +20,7 @@ mod wakes;
 pub use blob_settings::{BlobArgs, BlobMembership};
 pub(crate) use groups::Groups;
 pub(crate) use mailboxes::{Deposit, Envelopes, Mailboxes, Read, ReadFrom};
-pub(crate) use maintenance::{Floor, prepare, spawn as spawn_maintenance};
+pub(crate) use maintenance::{Present, prepare, spawn as spawn_maintenance};
 pub(crate) use proofs::Proofs;
 pub(crate) use rules::Rules;
 pub(crate) use wakes::CHANNEL;

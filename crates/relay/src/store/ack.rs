@@ -2,7 +2,7 @@
 
 use sqlx::PgPool;
 
-use super::make_missing;
+use super::{Retention, make_missing};
 
 /// One envelope in one mailbox that its recipient has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,18 +24,18 @@ WITH input AS MATERIALIZED (
 ), plain AS (
     DELETE FROM relay.envelope AS e USING input AS i
     WHERE e.id = i.id AND e.mailbox = i.mailbox
-      AND e.day BETWEEN relay.day_of(now() - make_interval(secs => $3)) AND relay.day_of(now())
+      AND e.day BETWEEN $3 AND $4
     RETURNING 1
 ), known AS MATERIALIZED (
     SELECT i.mailbox, f.seq, f.day
     FROM input AS i, LATERAL (
         SELECT seq, day FROM relay.fanout
         WHERE id = i.id
-          AND day BETWEEN relay.day_of(now() - make_interval(secs => $3)) AND relay.day_of(now())
+          AND day BETWEEN $3 AND $4
         OFFSET 0) AS f
 ), shared AS (
     DELETE FROM relay.pointer AS p USING known AS k
-    WHERE p.mailbox = k.mailbox AND p.seq = k.seq AND p.day = k.day
+    WHERE p.mailbox = k.mailbox AND p.seq = k.seq AND p.day = k.day AND p.day BETWEEN $3 AND $4
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM plain) + (SELECT count(*) FROM shared)";
@@ -44,7 +44,7 @@ SELECT (SELECT count(*) FROM plain) + (SELECT count(*) FROM shared)";
 pub(crate) async fn insert(
     pool: &PgPool,
     batch: &[Ack],
-    ttl_seconds: u32,
+    retention: Retention,
 ) -> Result<i64, pg::Error> {
     let mut sorted: Vec<&Ack> = batch.iter().collect();
     // In the order of the primary key and without repetitions: nobody waits in a circle.
@@ -52,12 +52,11 @@ pub(crate) async fn insert(
     sorted.dedup();
     let ids: Vec<&[u8]> = sorted.iter().map(|ack| &*ack.id).collect();
     let mailboxes: Vec<i64> = sorted.iter().map(|ack| ack.mailbox).collect();
-    let ttl_seconds = f64::from(ttl_seconds);
-    match write(pool, &ids, &mailboxes, ttl_seconds).await {
+    match write(pool, &ids, &mailboxes, retention).await {
         Ok(removed) => Ok(removed),
         Err(why) => {
             make_missing(pool, why).await?;
-            Ok(write(pool, &ids, &mailboxes, ttl_seconds).await?)
+            Ok(write(pool, &ids, &mailboxes, retention).await?)
         }
     }
 }
@@ -66,7 +65,13 @@ async fn write(
     pool: &PgPool,
     ids: &[&[u8]],
     mailboxes: &[i64],
-    ttl_seconds: f64,
+    retention: Retention,
 ) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(INSERT).bind(ids).bind(mailboxes).bind(ttl_seconds).fetch_one(pool).await
+    sqlx::query_scalar(INSERT)
+        .bind(ids)
+        .bind(mailboxes)
+        .bind(retention.first_day)
+        .bind(retention.last_day)
+        .fetch_one(pool)
+        .await
 }

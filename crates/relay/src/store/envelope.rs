@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use sqlx::PgPool;
 
-use super::make_missing;
+use super::{Retention, make_missing};
 
 /// One envelope to keep.
 #[derive(Debug)]
@@ -16,7 +16,8 @@ pub(crate) struct NewEnvelope {
     pub(crate) body: Bytes,
 }
 
-/// Stores what is neither acknowledged nor there; `$5` is the retention in seconds.
+/// Stores what is neither acknowledged nor there; `$5` is the retention in seconds,
+/// `$6` to `$8` the days to look at.
 ///
 /// The subqueries with LIMIT are scalar on purpose: each is one index probe per row and cannot be
 /// turned into a join with a whole table. An expired copy of the same day is replaced in place.
@@ -27,16 +28,15 @@ FROM (SELECT relay.seq_first() AS first, now() AS now, relay.day_of(now()) AS to
              now() - make_interval(secs => $5) AS oldest) AS t,
      unnest($1::int4[], $2::int8[], $3::bytea[], $4::bytea[]) AS i (n, mailbox, id, body)
 WHERE (SELECT true FROM relay.ack_mark AS a
-       WHERE a.id = i.id AND a.mailbox = i.mailbox AND a.day <= relay.day_of(now())
+       WHERE a.id = i.id AND a.mailbox = i.mailbox AND a.day BETWEEN $8 AND $7
        LIMIT 1) IS NULL
   AND (SELECT true FROM relay.envelope AS e
        WHERE e.id = i.id AND e.mailbox = i.mailbox AND e.received_at > t.oldest
-         AND e.day >= relay.day_of(now() - make_interval(secs => $5))
-         AND e.day < relay.day_of(now())
+         AND e.day BETWEEN $6 AND $7 AND e.day <> t.today
        LIMIT 1) IS NULL
   AND (SELECT true FROM relay.fanout AS f
        WHERE f.id = i.id AND f.received_at > t.oldest
-         AND f.day BETWEEN relay.day_of(now() - make_interval(secs => $5)) AND relay.day_of(now())
+         AND f.day BETWEEN $6 AND $7
          AND (SELECT true FROM relay.pointer AS p
               WHERE p.mailbox = i.mailbox AND p.seq = f.seq AND p.day = f.day LIMIT 1)
        LIMIT 1) IS NULL
@@ -50,7 +50,7 @@ RETURNING (held.seq & 65535)::int4";
 pub(crate) async fn insert(
     pool: &PgPool,
     batch: &[NewEnvelope],
-    ttl_seconds: u32,
+    retention: Retention,
 ) -> Result<Vec<bool>, pg::Error> {
     // One row cannot be inserted twice in a statement: the first of equals goes.
     let mut first: HashMap<(i64, &[u8]), usize> = HashMap::with_capacity(batch.len());
@@ -66,7 +66,7 @@ pub(crate) async fn insert(
         mailboxes: places.iter().map(|&place| batch[place].mailbox).collect(),
         ids: places.iter().map(|&place| &*batch[place].id).collect(),
         bodies: places.iter().map(|&place| &*batch[place].body).collect(),
-        ttl_seconds: f64::from(ttl_seconds),
+        retention,
     };
     let stored = match columns.write(pool).await {
         Ok(stored) => stored,
@@ -88,7 +88,7 @@ struct Columns<'b> {
     mailboxes: Vec<i64>,
     ids: Vec<&'b [u8]>,
     bodies: Vec<&'b [u8]>,
-    ttl_seconds: f64,
+    retention: Retention,
 }
 
 impl Columns<'_> {
@@ -98,7 +98,10 @@ impl Columns<'_> {
             .bind(&self.mailboxes)
             .bind(&self.ids)
             .bind(&self.bodies)
-            .bind(self.ttl_seconds)
+            .bind(self.retention.seconds())
+            .bind(self.retention.first_day)
+            .bind(self.retention.last_day)
+            .bind(self.retention.first_ack_day)
             .fetch_all(pool)
             .await
     }

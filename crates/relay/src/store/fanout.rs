@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sqlx::PgPool;
 
 use super::envelope::ordinal;
-use super::make_missing;
+use super::{Retention, make_missing};
 
 /// One group message to keep.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ pub(crate) struct NewFanout {
 }
 
 /// Stores messages ($1 to $4) and pointers for those recipients ($5, $6, sizes in $7) who neither
-/// have nor acknowledged the id; `$8` is the retention in seconds.
+/// have nor acknowledged the id; `$8` is the retention in seconds, `$9` to `$11`
+/// the days to look at.
 ///
 /// What is taken already is looked up once per message, not per recipient: all rows of one id lie
 /// side by side. `nth` makes two connections with the same message collide (23505), upon which
@@ -37,19 +38,19 @@ WITH message AS (
     SELECT m.n, f.seq, f.day, f.received_at
     FROM message AS m, LATERAL (
         SELECT seq, day, received_at FROM relay.fanout
-        WHERE id = m.id AND day BETWEEN relay.day_of(now() - make_interval(secs => $8)) AND relay.day_of(now())
+        WHERE id = m.id AND day BETWEEN $9 AND $10
         OFFSET 0) AS f
 ), taken AS MATERIALIZED (
     SELECT m.n, a.mailbox
     FROM message AS m, LATERAL (
         SELECT mailbox FROM relay.ack_mark
-        WHERE id = m.id AND day <= relay.day_of(now()) OFFSET 0) AS a
+        WHERE id = m.id AND day BETWEEN $11 AND $10 OFFSET 0) AS a
     UNION ALL
     SELECT m.n, e.mailbox
     FROM message AS m, LATERAL (
         SELECT mailbox FROM relay.envelope
         WHERE id = m.id AND received_at > now() - make_interval(secs => $8)
-          AND day BETWEEN relay.day_of(now() - make_interval(secs => $8)) AND relay.day_of(now())
+          AND day BETWEEN $9 AND $10
         OFFSET 0) AS e
     UNION ALL
     SELECT k.n, w.mailbox
@@ -80,7 +81,7 @@ const TRIES_MAX: usize = 4;
 pub(crate) async fn insert(
     pool: &PgPool,
     batch: &[NewFanout],
-    ttl_seconds: u32,
+    retention: Retention,
 ) -> Result<Vec<u64>, pg::Error> {
     let mut stored = vec![0; batch.len()];
     // Equal ids in one statement would not see each other: every round takes each id once.
@@ -95,7 +96,7 @@ pub(crate) async fn insert(
     }
     for mut places in rounds {
         places.sort_unstable_by_key(|&place| &*batch[place].id);
-        insert_round(pool, batch, &places, ttl_seconds, &mut stored).await?;
+        insert_round(pool, batch, &places, retention, &mut stored).await?;
     }
     Ok(stored)
 }
@@ -104,10 +105,10 @@ async fn insert_round(
     pool: &PgPool,
     batch: &[NewFanout],
     places: &[usize],
-    ttl_seconds: u32,
+    retention: Retention,
     stored: &mut [u64],
 ) -> Result<(), pg::Error> {
-    let columns = Columns::of(batch, places, ttl_seconds);
+    let columns = Columns::of(batch, places, retention);
     let mut tries = 0;
     let counts = loop {
         match columns.write(pool).await {
@@ -133,11 +134,11 @@ struct Columns<'b> {
     pair_ordinals: Vec<i32>,
     mailboxes: Vec<i64>,
     sizes: Vec<i32>,
-    ttl_seconds: f64,
+    retention: Retention,
 }
 
 impl<'b> Columns<'b> {
-    fn of(batch: &'b [NewFanout], places: &[usize], ttl_seconds: u32) -> Self {
+    fn of(batch: &'b [NewFanout], places: &[usize], retention: Retention) -> Self {
         let pairs: usize = places.iter().map(|&place| batch[place].mailboxes.len()).sum();
         let mut columns = Self {
             ordinals: places.iter().map(|&place| ordinal(place)).collect(),
@@ -147,7 +148,7 @@ impl<'b> Columns<'b> {
             pair_ordinals: Vec::with_capacity(pairs),
             mailboxes: Vec::with_capacity(pairs),
             sizes: Vec::with_capacity(pairs),
-            ttl_seconds: f64::from(ttl_seconds),
+            retention,
         };
         for &place in places {
             let message = &batch[place];
@@ -169,7 +170,10 @@ impl<'b> Columns<'b> {
             .bind(&self.pair_ordinals)
             .bind(&self.mailboxes)
             .bind(&self.sizes)
-            .bind(self.ttl_seconds)
+            .bind(self.retention.seconds())
+            .bind(self.retention.first_day)
+            .bind(self.retention.last_day)
+            .bind(self.retention.first_ack_day)
             .fetch_all(pool)
             .await
     }

@@ -15,6 +15,7 @@ mod fanout;
 mod mailbox;
 mod membership;
 mod page;
+mod retention;
 mod sequence;
 mod usage;
 
@@ -24,8 +25,12 @@ pub(crate) use fanout::{NewFanout, insert as insert_fanouts};
 pub(crate) use mailbox::MailboxKeys;
 pub(crate) use membership::{Membership, Memberships};
 pub(crate) use page::{Page, PageRow, Start, page, seqs};
-pub(crate) use sequence::{expired_before, mark, rebase};
+pub(crate) use retention::Retention;
+pub(crate) use sequence::{mark, present, rebase};
 pub(crate) use usage::{Usage, usage};
+
+#[cfg(test)]
+mod tests;
 
 use pg::partitions::Kept;
 use sqlx::PgPool;

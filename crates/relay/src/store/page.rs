@@ -3,6 +3,8 @@
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
+use super::Retention;
+
 /// Where a page starts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Start<'c> {
@@ -24,7 +26,7 @@ pub(crate) struct Page<'c> {
     pub(crate) max_bytes: i64,
     /// From [`super::expired_before`].
     pub(crate) expired_before: i64,
-    pub(crate) ttl_seconds: u32,
+    pub(crate) retention: Retention,
 }
 
 /// One envelope of a page: its text is `head`, and with a `tail` the recipient's id between them.
@@ -58,22 +60,25 @@ macro_rules! page_sql {
     SELECT *, sum(size) OVER (ORDER BY seq) - size AS before FROM (
         (SELECT e.seq, e.size, e.id, e.body AS head, NULL::bytea AS tail
          FROM relay.envelope AS e
-         WHERE e.mailbox = $1 AND e.seq > ", $from, $to, "
-           AND e.received_at > now() - make_interval(secs => $4)
-           AND e.day BETWEEN relay.day_of(now() - make_interval(secs => $4)) AND relay.day_of(now())
+         WHERE e.mailbox = $1 AND e.seq > ",
+            $from,
+            $to,
+            "
+           AND e.received_at > (SELECT now() - make_interval(secs => $4))
+           AND e.day BETWEEN $6 AND $7
          ORDER BY e.seq LIMIT $2)
         UNION ALL
         (SELECT e.seq, e.size, f.id, f.head, f.tail
          FROM relay.pointer AS e, LATERAL (
              SELECT id, head, tail FROM relay.fanout
              WHERE seq = e.seq AND day = e.day
-               AND received_at > now() - make_interval(secs => $4)
+               AND received_at > (SELECT now() - make_interval(secs => $4))
              OFFSET 0) AS f
          WHERE e.mailbox = $1 AND e.seq > ",
             $from,
             $to,
             "
-           AND e.day BETWEEN relay.day_of(now() - make_interval(secs => $4)) AND relay.day_of(now())
+           AND e.day BETWEEN $6 AND $7
          ORDER BY e.seq LIMIT $2)
         ORDER BY seq LIMIT $2
     ) AS merged
@@ -87,7 +92,7 @@ const FROM_NUMBER: &str = page_sql!("$5", "");
 /// A number at or above the horizon was never given out: it is from a time that a restored backup
 /// does not know, and stands for the beginning.
 const FROM_AFTER: &str = page_sql!(
-    "(CASE WHEN $5 < relay.seq_horizon() THEN $5 ELSE $6 END)",
+    "(CASE WHEN $5 < relay.seq_horizon() THEN $5 ELSE $8 END)",
     " AND e.seq < relay.seq_horizon()"
 );
 
@@ -95,12 +100,12 @@ const FROM_ID: &str = page_sql!(
     "
     coalesce(
         (SELECT c.seq FROM relay.envelope AS c
-         WHERE c.id = $6 AND c.mailbox = $1 AND c.received_at > now() - make_interval(secs => $4)
-           AND c.day BETWEEN relay.day_of(now() - make_interval(secs => $4)) AND relay.day_of(now())
+         WHERE c.id = $8 AND c.mailbox = $1 AND c.received_at > (SELECT now() - make_interval(secs => $4))
+           AND c.day BETWEEN $6 AND $7
          LIMIT 1),
         (SELECT c.seq FROM relay.fanout AS c
-         WHERE c.id = $6 AND c.received_at > now() - make_interval(secs => $4)
-           AND c.day BETWEEN relay.day_of(now() - make_interval(secs => $4)) AND relay.day_of(now())
+         WHERE c.id = $8 AND c.received_at > (SELECT now() - make_interval(secs => $4))
+           AND c.day BETWEEN $6 AND $7
            AND (SELECT true FROM relay.pointer AS p
                 WHERE p.mailbox = $1 AND p.seq = c.seq AND p.day = c.day LIMIT 1)
          LIMIT 1),
@@ -127,11 +132,16 @@ pub(crate) async fn page(pool: &PgPool, wanted: Page<'_>) -> Result<Vec<PageRow>
         .bind(wanted.mailbox)
         .bind(wanted.limit)
         .bind(wanted.max_bytes)
-        .bind(f64::from(wanted.ttl_seconds));
+        .bind(wanted.retention.seconds());
+    let above = match wanted.start {
+        Start::Oldest | Start::Id(_) => wanted.expired_before,
+        Start::After(seq) => seq.max(wanted.expired_before),
+    };
+    let query = query.bind(above).bind(wanted.retention.first_day).bind(wanted.retention.last_day);
     let query = match wanted.start {
-        Start::Oldest => query.bind(wanted.expired_before),
-        Start::Id(id) => query.bind(wanted.expired_before).bind(id),
-        Start::After(seq) => query.bind(seq.max(wanted.expired_before)).bind(wanted.expired_before),
+        Start::Oldest => query,
+        Start::Id(id) => query.bind(id),
+        Start::After(_) => query.bind(wanted.expired_before),
     };
     Ok(query.fetch_all(pool).await?.into_iter().map(PageRow).collect())
 }
@@ -141,8 +151,8 @@ pub(crate) async fn page(pool: &PgPool, wanted: Page<'_>) -> Result<Vec<PageRow>
 pub(crate) async fn seqs(
     pool: &PgPool,
     mailbox: i64,
-    ttl_seconds: u32,
+    retention: Retention,
 ) -> Result<Vec<i64>, pg::Error> {
-    let query = sqlx::query_scalar(SEQS).bind(mailbox).bind(f64::from(ttl_seconds));
+    let query = sqlx::query_scalar(SEQS).bind(mailbox).bind(retention.seconds());
     Ok(query.fetch_all(pool).await?)
 }

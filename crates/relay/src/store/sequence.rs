@@ -11,8 +11,9 @@ WITH gone AS (
 )
 INSERT INTO relay.seq_mark (at, seq) VALUES (now(), relay.seq_horizon()) ON CONFLICT DO NOTHING";
 
-const EXPIRED_BEFORE: &str = "
-SELECT coalesce(max(seq), 0) FROM relay.seq_mark WHERE at <= now() - make_interval(secs => $1)";
+const PRESENT: &str = "
+SELECT coalesce(max(seq), 0), (extract(epoch FROM clock_timestamp()) * 1000)::int8
+FROM relay.seq_mark WHERE at <= now() - make_interval(secs => $1)";
 
 /// Makes sure new numbers are above all stored ones; `true` when the data came from another
 /// cluster and the base was raised. To be called before anything is written.
@@ -26,8 +27,9 @@ pub(crate) async fn mark(pool: &PgPool, ttl_seconds: u32) -> Result<(), pg::Erro
     Ok(())
 }
 
-/// A number below which everything has expired, as far as noted: reading starts there instead of
-/// walking over what waits for its partition to be dropped.
-pub(crate) async fn expired_before(pool: &PgPool, ttl_seconds: u32) -> Result<i64, pg::Error> {
-    Ok(sqlx::query_scalar(EXPIRED_BEFORE).bind(f64::from(ttl_seconds)).fetch_one(pool).await?)
+/// Where the present is: a number below which everything has expired, as far as noted (reading
+/// starts there instead of walking over what waits for its partition to be dropped), and the
+/// database's time in milliseconds.
+pub(crate) async fn present(pool: &PgPool, ttl_seconds: u32) -> Result<(i64, i64), pg::Error> {
+    Ok(sqlx::query_as(PRESENT).bind(f64::from(ttl_seconds)).fetch_one(pool).await?)
 }

@@ -2,6 +2,8 @@
 
 use sqlx::PgPool;
 
+use super::Retention;
+
 /// Envelopes and bytes in a mailbox; at least the limit when it counted no further.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -14,12 +16,12 @@ const USAGE: &str = "
 SELECT count(*), coalesce(sum(size), 0)::int8 FROM (
     (SELECT size FROM relay.envelope
      WHERE mailbox = $1 AND seq > $2
-       AND day BETWEEN relay.day_of(now() - make_interval(secs => $4)) AND relay.day_of(now())
+       AND day BETWEEN $4 AND $5
      LIMIT $3)
     UNION ALL
     (SELECT size FROM relay.pointer
      WHERE mailbox = $1 AND seq > $2
-       AND day BETWEEN relay.day_of(now() - make_interval(secs => $4)) AND relay.day_of(now())
+       AND day BETWEEN $4 AND $5
      LIMIT $3)
 ) AS held";
 
@@ -30,13 +32,14 @@ pub(crate) async fn usage(
     mailbox: i64,
     expired_before: i64,
     limit: i64,
-    ttl_seconds: u32,
+    retention: Retention,
 ) -> Result<Usage, pg::Error> {
     let (messages, bytes): (i64, i64) = sqlx::query_as(USAGE)
         .bind(mailbox)
         .bind(expired_before)
         .bind(limit)
-        .bind(f64::from(ttl_seconds))
+        .bind(retention.first_day)
+        .bind(retention.last_day)
         .fetch_one(pool)
         .await?;
     Ok(Usage { messages: messages.unsigned_abs(), bytes: bytes.unsigned_abs() })
