@@ -12,6 +12,7 @@ mod http;
 mod json;
 mod relay;
 mod report;
+pub mod seeds;
 mod signal;
 mod websocket;
 

@@ -1,5 +1,6 @@
 //! Replays the vectors against a server that runs already:
 //! `conformance relay|signal ADDRESS exact|sound [PROFILE]`.
+//! Or writes the fuzzers' seeds: `conformance seeds DIRECTORY`.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -12,6 +13,10 @@ use testkit::vectors::Vectors;
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["seeds", directory] = words.as_slice() {
+        let count = conformance::seeds::write_seeds(directory.as_ref())?;
+        return Ok(writeln!(std::io::stdout(), "{count} seeds in {directory}")?);
+    }
     let [service, address, mode, profile @ ..] = words.as_slice() else {
         bail!("conformance relay|signal ADDRESS exact|sound [PROFILE]");
     };

@@ -189,7 +189,8 @@ impl Client {
     }
 }
 
-fn header(first: u8, length: u64, masked: bool) -> Vec<u8> {
+/// The bytes before the mask.
+pub(crate) fn header(first: u8, length: u64, masked: bool) -> Vec<u8> {
     let mask = if masked { 0x80 } else { 0 };
     let mut wire = vec![first];
     match (u8::try_from(length), u16::try_from(length)) {

@@ -99,7 +99,9 @@ fn the_register_canonical_form_is_printed_from_parsed_members() {
                 .into_iter()
                 .collect();
             for key in ["peerId", "timestampMs", "nonce", "signingPublicKey"] {
-                auth.get(key).map(|value| members.insert(key.into(), value.clone()));
+                if let Some(value) = auth.get(key) {
+                    members.insert(key.into(), value.clone());
+                }
             }
             let legacy = auth.get("legacyPeerId").filter(|v| v.as_str().is_some() && v.is_truthy());
             let identity = auth

@@ -1,0 +1,80 @@
+//! Inputs for the fuzz targets, taken from the vectors.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use testkit::vectors::{Action, RelayStep, Script, Vectors};
+
+/// Longer inputs only make a fuzzer slow.
+const LENGTH_MAX: usize = 16 * 1024;
+
+/// Inputs by name of target.
+pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let vectors = Vectors::load();
+    let mut seeds = Vec::new();
+    for case in &vectors.relay {
+        let mut script = Script::new(&vectors, "rseeds00", vectors.ts_fixed);
+        for step in &case.steps {
+            let RelayStep::Request(request) = step else { continue };
+            script.sign(&request.sigs);
+            let path = script.fill(&request.path);
+            seeds.extend(path.split_once('?').map(|(_, query)| ("query", query.into())));
+            if let Some(body) = script.body(request).filter(|body| body.len() <= LENGTH_MAX) {
+                seeds.push(("js", body.clone()));
+                seeds.push(("relay", body));
+            }
+            let payload =
+                request.body.as_deref().and_then(|body| body.split("payload\":\"").nth(1));
+            let payload = payload.and_then(|rest| rest.split('"').next());
+            seeds.extend(payload.map(|text| ("base64", text.into())));
+        }
+    }
+    for case in &vectors.signal {
+        let mut script = Script::new(&vectors, "rseeds00", vectors.ts_fixed);
+        for action in &case.actions {
+            match action {
+                Action::Send { text, sigs, .. } => {
+                    script.sign(sigs);
+                    let text = script.fill(text).into_bytes();
+                    if text.len() <= LENGTH_MAX {
+                        seeds.push(("websocket", frame(0x81, &text)));
+                        seeds.push(("signal", text));
+                    }
+                }
+                Action::Frame { opcode, b64, fin, rsv, .. } => {
+                    let first = u8::from(*fin) << 7 | rsv << 4 | opcode;
+                    let payload = STANDARD.decode(b64).unwrap_or_default();
+                    seeds.push(("websocket", frame(first, &payload)));
+                }
+                _ => {}
+            }
+        }
+    }
+    seeds.retain(|(_, seed)| !seed.is_empty());
+    seeds.sort();
+    seeds.dedup();
+    seeds
+}
+
+/// Writes each input into a file of its own below `directory/TARGET`.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub fn write_seeds(directory: &Path) -> std::io::Result<usize> {
+    let seeds = seeds();
+    for (number, (target, seed)) in seeds.iter().enumerate() {
+        let directory = directory.join(target);
+        std::fs::create_dir_all(&directory)?;
+        std::fs::write(directory.join(format!("seed-{number:04}")), seed)?;
+    }
+    Ok(seeds.len())
+}
+
+/// A frame with a mask of zeros.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = crate::websocket::header(first, payload.len() as u64, true);
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}

@@ -1,0 +1,186 @@
+//! What must hold for any bytes. Shared with the replay of the corpus, which needs no fuzzer.
+
+use edge::ws::codec::{Decoder, Item, Violation};
+use proto::js::{self, Str, Value};
+use proto::relay::{Ack, AckBatch, BODY_DEPTH_MAX, Fields, GroupStore, MembersUpdate, Store};
+use proto::relay_blob::{Chunk, Complete, Upload};
+use proto::sign::KeyCache;
+use proto::signal::{PeerId, Register, Request, Rules, Signal, Subscription, encode};
+use proto::{base64, query};
+
+/// Looks at some bytes and panics when a promise is broken.
+pub type Target = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: [(&str, Target); 6] = [
+    ("js", js),
+    ("query", query),
+    ("base64", base64),
+    ("signal", signal),
+    ("relay", relay),
+    ("websocket", websocket),
+];
+
+/// Longer messages than this are refused by the decoder under test.
+const MESSAGE_MAX: usize = 4096;
+/// Now, for checks of clock skew.
+const NOW_MS: i64 = 1_741_590_002_123;
+
+fn printed(value: &Value<'_>) -> Vec<u8> {
+    let mut text = Vec::new();
+    js::write(value, &mut text);
+    text
+}
+
+/// Reading and checking agree; what is printed reads back as itself.
+pub fn js(data: &[u8]) {
+    let text = js::body_text(data);
+    let parsed = js::parse(&text, 64);
+    let scanned = js::scan(&text, 64, b"payload");
+    assert_eq!(parsed.as_ref().err(), scanned.as_ref().err());
+    let (Ok(value), Ok(scanned)) = (parsed, scanned) else { return };
+    let text = printed(&value);
+    let again = js::parse(&text, 64).expect("printed JSON is JSON");
+    assert_eq!(printed(&again), text);
+    let mut shown = Vec::new();
+    js::display(Some(&value), &mut shown);
+    for (key, value) in value.as_object().into_iter().flat_map(js::Object::iter) {
+        let raw = scanned.as_ref().and_then(|scanned| scanned.members.get(key.as_bytes()));
+        let mut text = Vec::new();
+        raw.expect("the scanner saw the same members").write(&mut text);
+        assert_eq!(text, printed(value));
+    }
+    if let Value::Array(items) = &value {
+        let names = js::trim_dedup_sort(items, None);
+        assert!(names.is_sorted_by(|a, b| js::cmp_utf16(a, b).is_lt()));
+        names.iter().for_each(|name| {
+            assert_eq!(js::utf16_len(name), name.utf16().count());
+            assert!(std::str::from_utf8(&name.to_signature_bytes()).is_ok());
+        });
+    }
+}
+
+/// Nothing panics, and what comes out is text.
+pub fn query(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for name in ["to", "cursor", "limit", ""] {
+        if let query::Param::One(value) = query::get(&text, name) {
+            assert!(value.as_str().is_some());
+            assert!(js::parse_int_limit(&value) <= 500);
+        }
+    }
+    assert!(query::path_segment(&text).is_none_or(|segment| segment.as_str().is_some()));
+}
+
+/// Pieces decode as the whole; canonical text survives a round trip.
+pub fn base64(data: &[u8]) {
+    let text = js::body_text(data);
+    let whole = base64::decode_lenient(&Str::from_wtf8(&text));
+    for size in [1, 3, 64] {
+        let (mut decoder, mut out) = (base64::Decoder::new(), Vec::new());
+        text.chunks(size).for_each(|piece| decoder.feed(piece, &mut out));
+        decoder.finish(&mut out);
+        assert_eq!(out, whole);
+        let (mut encoder, mut pieces, mut at_once) =
+            (base64::Encoder::new(), Vec::new(), Vec::new());
+        whole.chunks(size).for_each(|piece| encoder.feed(piece, &mut pieces));
+        encoder.finish(&mut pieces);
+        base64::encode(&whole, &mut at_once);
+        assert_eq!(pieces, at_once);
+        assert!(base64::is_canonical(&at_once));
+    }
+    if base64::is_canonical(&text) {
+        let mut encoded = Vec::new();
+        base64::encode(&whole, &mut encoded);
+        let standard = |byte: &u8| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => *other,
+        };
+        assert_eq!(encoded, text.iter().map(standard).collect::<Vec<_>>());
+    }
+}
+
+/// Every answer to a frame is JSON.
+pub fn signal(data: &[u8]) {
+    let is_json = |frame: &[u8]| assert!(js::parse(frame, js::DEPTH_CEILING).is_ok());
+    let keys = KeyCache::new(4);
+    for rules in [Rules::OPEN, Rules::PIN, Rules::STRICT] {
+        let request = match Request::read(data, &rules) {
+            Ok(request) => request,
+            Err((id, refusal)) => {
+                is_json(&encode::error(&id, &refusal));
+                continue;
+            }
+        };
+        match Register::read(&request, &rules, NOW_MS) {
+            Ok(register) => {
+                is_json(&register.v1());
+                is_json(&register.v2());
+                let _ = register.nonce_digest();
+                let _ = register.forget_at_ms();
+                register.verify(&keys, &rules).ok();
+            }
+            Err(refusal) => is_json(&encode::error(&request.id, &refusal)),
+        }
+        match Signal::read(&request, &rules, &PeerId::from_wtf8(b"alice")) {
+            Ok(signal) => is_json(&encode::error(&request.id, &signal.not_found())),
+            Err(refusal) => is_json(&encode::error(&request.id, &refusal)),
+        }
+        if let Err(refusal) = Subscription::read(&request, &rules, 16) {
+            is_json(&encode::error(&request.id, &refusal));
+        }
+    }
+}
+
+/// Every reader takes or refuses every body.
+pub fn relay(data: &[u8]) {
+    let text = js::body_text(data);
+    let Ok(body) = js::parse(&text, BODY_DEPTH_MAX) else { return };
+    let fields = Fields::new(&body);
+    if let Ok(store) = Store::read(fields) {
+        store.signature_text();
+        let stored = proto::relay::stored_text(fields, true);
+        assert!(js::parse(&stored, js::DEPTH_CEILING).is_ok());
+    }
+    GroupStore::read(fields).map(|read| read.signature_text()).ok();
+    MembersUpdate::read(fields).map(|read| read.signature_text()).ok();
+    Ack::read(fields).map(|read| read.signature_text()).ok();
+    AckBatch::read(fields).map(|read| read.signature_text()).ok();
+    Upload::read(fields).map(|read| read.common.signature_text()).ok();
+    Complete::read(fields).map(|read| read.common.signature_text()).ok();
+    if let Ok(chunk) = Chunk::read(fields) {
+        assert!(chunk.common.signature_text().ends_with(b"|"));
+    }
+}
+
+/// The same items whether bytes come at once or one by one, up to the first violation.
+pub fn websocket(data: &[u8]) {
+    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| -> (Vec<Item>, Option<Violation>) {
+        let (mut decoder, mut items) = (Decoder::new(MESSAGE_MAX), Vec::new());
+        for piece in pieces {
+            decoder.feed(piece);
+            loop {
+                match decoder.next_item() {
+                    Ok(Some(item)) => items.push(item),
+                    Ok(None) => break,
+                    Err(violation) => return (items, Some(violation)),
+                }
+            }
+        }
+        (items, None)
+    };
+    let whole = read(&mut std::iter::once(data));
+    assert_eq!(read(&mut data.chunks(1)), whole);
+    for item in whole.0 {
+        match item {
+            Item::Text(text) => {
+                assert!(text.len() <= MESSAGE_MAX && std::str::from_utf8(&text).is_ok());
+            }
+            Item::Binary(bytes) => assert!(bytes.len() <= MESSAGE_MAX),
+            Item::Ping(payload) => assert!(payload.len() <= 125),
+            Item::Close(Some((_, reason))) => assert!(std::str::from_utf8(&reason).is_ok()),
+            Item::Pong | Item::Close(None) => {}
+        }
+    }
+}
