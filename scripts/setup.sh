@@ -64,9 +64,24 @@ setup_unpack() {
     (
         cd "$archives" || exit
         apt-get download -qq "${missing[@]}" || fail "apt-get could not download all packages"
-        for package in *.deb; do dpkg -x "$package" "$root"; done
+        for package in *.deb; do dpkg -x "$package" unpacked; done
+        setup_merge_usr unpacked
+        cp -a unpacked/. "$root/"
     )
     rm -rf "$archives"
+}
+
+# Some packages still bring /lib and /bin, which a system has as links into /usr.
+setup_merge_usr() {
+    local root=$1 directory
+    for directory in bin sbin lib lib64; do
+        mkdir -p "$root/usr/$directory"
+        if [ -d "$root/$directory" ] && [ ! -L "$root/$directory" ]; then
+            cp -a "$root/$directory/." "$root/usr/$directory/"
+            rm -rf "${root:?}/$directory"
+        fi
+        ln -sfn "usr/$directory" "$root/$directory"
+    done
 }
 
 setup_is_installed() {
@@ -96,19 +111,10 @@ setup_compiler() {
 }
 
 setup_compiler_wrapper() {
-    local root=$1 bin=$2 directory library own=$1/own-libraries name
-    # Unpacked packages know nothing of each other's links into /lib.
-    for directory in bin sbin lib lib64; do
-        mkdir -p "$root/usr/$directory"
-        if [ -d "$root/$directory" ] && [ ! -L "$root/$directory" ]; then
-            cp -a "$root/$directory/." "$root/usr/$directory/"
-            rm -rf "${root:?}/$directory"
-        fi
-        ln -sfn "usr/$directory" "$root/$directory"
-    done
+    local root=$1 bin=$2 library own=$1/own-libraries name
     # The compiler needs its own libraries, and for everything else the system's.
     mkdir -p "$own" "$bin"
-    for library in "$root"/usr/lib/*-linux-gnu/lib*.so.*; do
+    for library in "$root"/usr/lib/*-linux-gnu/lib*.so*; do
         name=${library##*/}
         if ! ls /lib/*-linux-gnu/"$name" /usr/lib/*-linux-gnu/"$name" >/dev/null 2>&1; then
             ln -sf "$library" "$own/$name"
@@ -148,12 +154,17 @@ setup_postgres() {
 # Cargo downloads over https and needs to know whom to trust.
 setup_certificates() {
     [ -s /etc/ssl/certs/ca-certificates.crt ] && return
-    setup_packages ca-certificates
-    if [ "$(id -u)" != 0 ]; then
-        # What the package's installation would have put together.
-        cat "$setup_tools"/root/usr/share/ca-certificates/mozilla/*.crt >"$setup_tools/authorities.crt"
-        export SSL_CERT_FILE=$setup_tools/authorities.crt CARGO_HTTP_CAINFO=$setup_tools/authorities.crt
+    local authorities=$setup_tools/authorities.crt
+    if [ "$(id -u)" = 0 ]; then
+        setup_packages ca-certificates
+        return
     fi
+    if [ ! -s "$authorities" ]; then
+        setup_packages ca-certificates
+        # What the package's installation would have put together.
+        cat "$setup_tools"/root/usr/share/ca-certificates/mozilla/*.crt >"$authorities"
+    fi
+    export SSL_CERT_FILE=$authorities CARGO_HTTP_CAINFO=$authorities
 }
 
 # Rust of at least $setup_rust_least, from rustup or the distribution.
