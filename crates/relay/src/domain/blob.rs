@@ -20,7 +20,8 @@ use super::blob_misses::Misses;
 use super::blob_reader::BlobReader;
 use super::blob_settings::BlobArgs;
 use crate::error::Error;
-use crate::store::blob::{self, Blob};
+use crate::store::blob;
+pub(crate) use crate::store::blob::Blob;
 use crate::store::{blob_garbage, blob_upload};
 
 /// Tables with a partition per drop day.

@@ -9,7 +9,8 @@ use super::blob_part::{Part, PartWriter};
 use super::blob_reader::BlobReader;
 use crate::error::Error;
 use crate::store::blob::{self, NewBlob};
-use crate::store::blob_upload::{self, Chunk, Upload, UploadKey};
+pub(crate) use crate::store::blob_upload::UploadKey;
+use crate::store::blob_upload::{self, Chunk, Upload};
 use crate::store::blob_uuid::PgUuid;
 use crate::store::{blob_garbage, blob_piece};
 

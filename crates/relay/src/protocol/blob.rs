@@ -6,9 +6,8 @@ use proto::relay::Refusal;
 use proto::relay_blob::{Common, INVALID_NAMES};
 
 use crate::domain::Rules;
-use crate::domain::blob_upload::Described;
+use crate::domain::blob_upload::{Described, UploadKey};
 use crate::error::Error;
-use crate::store::blob_upload::UploadKey;
 
 /// Longest file name or type, in characters.
 const LABEL_MAX: usize = 1024;

@@ -10,11 +10,11 @@ use proto::relay_blob::{Chunk, Complete, DOCUMENT_END, Upload, document_start};
 
 use super::blob_body::{document, encoded_bytes};
 use super::{Call, respond};
+use crate::domain::blob::Blob;
 use crate::domain::blob_upload::{Place, upload_in_motion};
 use crate::error::{Error, Http};
 use crate::protocol;
 use crate::protocol::blob::{check, described, may_name, upload_key, verbatim};
-use crate::store::blob::Blob;
 
 /// Times a completion is checked again because chunks were replaced while it was.
 const ATTEMPTS: usize = 3;

@@ -7,10 +7,9 @@ use prometheus::IntCounter;
 use proto::base64::Encoder;
 use proto::relay_blob::DOCUMENT_END;
 
-use crate::domain::blob::Blobs;
+use crate::domain::blob::{Blob, Blobs};
 use crate::domain::blob_reader::BlobReader;
 use crate::error::Error;
-use crate::store::blob::Blob;
 
 /// Length of `bytes` bytes in base64.
 pub(super) fn encoded_bytes(bytes: u64) -> u64 {
