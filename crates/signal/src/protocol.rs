@@ -52,44 +52,62 @@ impl Conversation {
                 return ControlFlow::Break(Close::new(1008, "too many frames"));
             }
         }
-        let text = match is_text {
-            true => Cow::Borrowed(message),
-            // As the original reads binary: invalid UTF-8 becomes replacement characters.
-            false => match String::from_utf8_lossy(message) {
-                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-            },
-        };
-        match Request::read(&text, &self.desk.rules) {
-            Ok(request) => {
-                if let Err(refusal) = self.answer(&request).await {
-                    self.refuse(&request.id, &refusal);
-                }
-            }
-            Err((id, refusal)) => self.refuse(&id, &refusal),
+        if self.answer_at_once(&read_as_text(message, is_text)).is_none() {
+            // Rare, and large: in a box of its own it costs an idle socket nothing.
+            Box::pin(self.answer_later(message, is_text)).await;
         }
         ControlFlow::Continue(())
     }
 
-    async fn answer(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
-        if request.kind == Kind::Register {
-            return self.register(request).await;
-        }
-        let Some(seat) = self.seats.last() else {
-            return request.kind.unregistered().map_or(Ok(()), Err);
+    /// Answers what needs no waiting; `None` for what does, which is then as if unread.
+    fn answer_at_once(&self, text: &[u8]) -> Option<()> {
+        let request = match Request::read(text, &self.desk.rules) {
+            Ok(request) => request,
+            Err((id, refusal)) => {
+                self.refuse(&id, &refusal);
+                return Some(());
+            }
         };
+        let answered = match (request.kind, self.seats.last()) {
+            (Kind::Register, _) | (Kind::PeersRequest, Some(_)) => return None,
+            (kind, None) => kind.unregistered().map_or(Ok(()), Err),
+            (kind, Some(seat)) => self.answer(kind, &request, seat),
+        };
+        if let Err(refusal) = answered {
+            self.refuse(&request.id, &refusal);
+        }
+        Some(())
+    }
+
+    fn answer(
+        &self,
+        kind: Kind,
+        request: &Request<'_>,
+        seat: &Seat<Outbox>,
+    ) -> Result<(), Refusal> {
         let desk = &self.desk;
-        match request.kind {
-            Kind::Register => {}
+        match kind {
+            Kind::Register | Kind::PeersRequest => {}
             Kind::Signal => desk.forward(&Signal::read(request, &desk.rules, &seat.peer)?)?,
             Kind::Ping => tell(&self.line, &Frame::text(encode::pong(&seat.peer))),
-            Kind::PeersRequest => tell(&self.line, &desk.peers().await),
             Kind::PresenceSubscribe => {
                 let wish = Subscription::read(request, &desk.rules, desk.max_subscribed)?;
                 desk.subscribe(seat, wish);
             }
         }
         Ok(())
+    }
+
+    /// Answers a `register` or a `peers_request`, whose envelope has been found in order.
+    async fn answer_later(&mut self, message: &[u8], is_text: bool) {
+        let text = read_as_text(message, is_text);
+        let rules = self.desk.rules;
+        let Ok(request) = Request::read(&text, &rules) else { return };
+        if request.kind == Kind::PeersRequest {
+            tell(&self.line, &self.desk.peers().await);
+        } else if let Err(refusal) = self.register(&request).await {
+            self.refuse(&request.id, &refusal);
+        }
     }
 
     async fn register(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
@@ -117,5 +135,16 @@ impl Conversation {
     /// The socket is over.
     pub(crate) fn end(&mut self) {
         self.desk.close(self.socket, &self.seats);
+    }
+}
+
+/// Binary as the original reads it: invalid UTF-8 becomes replacement characters.
+fn read_as_text(message: &[u8], is_text: bool) -> Cow<'_, [u8]> {
+    if is_text {
+        return Cow::Borrowed(message);
+    }
+    match String::from_utf8_lossy(message) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
