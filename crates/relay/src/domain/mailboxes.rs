@@ -22,7 +22,7 @@ use super::wakes::{Waiter, Wakes};
 use crate::config::Config;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::store::{self, Ack, MailboxKeys, NewEnvelope, NewFanout, Page, PageRow, Start};
+use crate::store::{self, Ack, MailboxKeys, NewEnvelope, NewFanout, Page, PageRow, Readers, Start};
 
 /// A page ends before it has more bytes than this, its first envelope excepted.
 const PAGE_BYTES: i64 = 8 << 20;
@@ -40,6 +40,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// All mailboxes of this relay.
 pub(crate) struct Mailboxes {
     pool: PgPool,
+    readers: Readers,
     keys: MailboxKeys,
     quota: Quota,
     present: Present,
@@ -101,6 +102,8 @@ impl Mailboxes {
         cx: &Context,
     ) -> Result<Self, pg::Error> {
         let keys = MailboxKeys::load(pool).await?;
+        // Half of the pool: writers and everybody else share the other.
+        let readers = usize::try_from(config.database.database_pool / 2).expect("32 bits fit");
         let wakes = Wakes::new();
         wakes.spawn(pool.clone(), wakeups, cx);
         let writer = Writer {
@@ -116,6 +119,7 @@ impl Mailboxes {
         let fanout_limits = GroupLimits { max_items: 128, ..limits("fanouts") };
         Ok(Self {
             pool: pool.clone(),
+            readers: Readers::new(pool.clone(), readers),
             keys,
             quota: Quota::new(&config.quotas),
             present,
@@ -211,7 +215,7 @@ impl Mailboxes {
             expired_before: self.present.expired_before(),
             retention: self.present.retention(),
         };
-        let rows = store::page(&self.pool, wanted).await?;
+        let rows = self.readers.page(wanted).await?;
         self.metrics.fetched.inc_by(u64::try_from(rows.len()).unwrap_or(u64::MAX));
         Ok(Envelopes::join(&rows, read.to)?)
     }
@@ -274,7 +278,7 @@ impl Mailboxes {
                     expired_before: 0,
                     retention: self.present.retention(),
                 };
-                let next = store::page(&self.pool, wanted).await?;
+                let next = self.readers.page(wanted).await?;
                 match next.first().map(PageRow::seq).transpose()? {
                     Some(seq) => seqs.partition_point(|&other| other < seq),
                     None => seqs.len(),

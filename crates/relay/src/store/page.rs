@@ -1,7 +1,7 @@
 //! Reading a mailbox.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use sqlx::{PgExecutor, PgPool, Row};
 
 use super::Retention;
 
@@ -122,7 +122,10 @@ WHERE p.mailbox = $1 AND f.received_at > now() - make_interval(secs => $2)
 ORDER BY seq";
 
 /// Reads one page, oldest first.
-pub(crate) async fn page(pool: &PgPool, wanted: Page<'_>) -> Result<Vec<PageRow>, pg::Error> {
+pub(crate) async fn page(
+    executor: impl PgExecutor<'_>,
+    wanted: Page<'_>,
+) -> Result<Vec<PageRow>, pg::Error> {
     let sql = match wanted.start {
         Start::Oldest => FROM_NUMBER,
         Start::Id(_) => FROM_ID,
@@ -143,7 +146,7 @@ pub(crate) async fn page(pool: &PgPool, wanted: Page<'_>) -> Result<Vec<PageRow>
         Start::Id(id) => query.bind(id),
         Start::After(_) => query.bind(wanted.expired_before),
     };
-    Ok(query.fetch_all(pool).await?.into_iter().map(PageRow).collect())
+    Ok(query.fetch_all(executor).await?.into_iter().map(PageRow).collect())
 }
 
 /// The numbers of everything in a mailbox, in order: only the original's arithmetic with negative

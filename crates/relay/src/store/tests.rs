@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use sqlx::PgPool;
 
+use super::page::page;
 use super::*;
 
 const DAY: u32 = 86_400;
