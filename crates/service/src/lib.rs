@@ -1,6 +1,6 @@
 //! From argv to exit code: everything a service needs before it does anything of its own.
 //!
-//! [`run`] reads the settings, starts logging, the metrics and the admin port, calls the
+//! [`run()`] reads the settings, starts logging, the metrics and the admin port, calls the
 //! service's `serve` and takes the process through its drain. A service's `main` is one line:
 //!
 //! ```no_run

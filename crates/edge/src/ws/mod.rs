@@ -1,6 +1,6 @@
 //! WebSockets (RFC 6455, server side): handshake, frames, and a pump that owns the socket.
 //!
-//! One task per socket reads, writes and keeps time; see [`pump`]. Others reach the socket
+//! One task per socket reads, writes and keeps time; see [`pump()`]. Others reach the socket
 //! through its [`Outbox`], which never blocks and never grows without limit, or through a
 //! [`Feed`] that many sockets follow at the cost of one.
 //!

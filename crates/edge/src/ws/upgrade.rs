@@ -35,7 +35,7 @@ pub struct Upgrading {
     port: Arc<Shared>,
 }
 
-/// An open WebSocket, to be given to [`super::pump`].
+/// An open WebSocket, to be given to [`super::pump()`].
 pub struct Socket {
     pub(super) stream: Stream,
     /// What the client sent right behind its handshake.
@@ -96,7 +96,7 @@ pub fn upgrade<B>(mut request: Request<B>) -> Result<(Response<Body>, Upgrading)
 }
 
 impl Upgrading {
-    /// Runs `session` on the socket once the answer is sent, as [`super::pump`] does, in the
+    /// Runs `session` on the socket once the answer is sent, as [`super::pump()`] does, in the
     /// least memory. Made to be spawned; does nothing when the connection ended before.
     pub fn pump<S, F>(
         self,

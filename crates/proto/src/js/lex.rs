@@ -1,4 +1,4 @@
-//! Tokens of JSON: what reading ([`super::parse`]) and checking ([`super::scan`]) share.
+//! Tokens of JSON: what reading ([`super::parse()`]) and checking ([`super::scan()`]) share.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
 //! JSON and text as JavaScript reads and writes them.
 //!
-//! Promise: what [`parse`] returns and [`write()`] prints is what `JSON.parse` and
+//! Promise: what [`parse()`] returns and [`write()`] prints is what `JSON.parse` and
 //! `JSON.stringify` would, byte for byte, because signatures and stored envelopes depend on it:
 //!
 //! * a repeated key keeps its first position and its last value;

@@ -118,7 +118,7 @@ pub struct Scanned<'a> {
 /// pass those of its member `inner`. `None`: JSON, but not an object.
 ///
 /// # Errors
-/// As [`parse`], which accepts and refuses the same texts.
+/// As [`parse()`], which accepts and refuses the same texts.
 pub fn scan<'a>(
     text: &'a [u8],
     max_depth: usize,
@@ -140,7 +140,7 @@ pub fn scan<'a>(
 /// As [`scan`], without looking into a member.
 ///
 /// # Errors
-/// As [`parse`].
+/// As [`parse()`].
 pub fn scan_object(text: &[u8], max_depth: usize) -> Result<Option<Members<'_>>, ParseError> {
     // No member can have a key that is not UTF-8, so nothing is looked into.
     scan(text, max_depth, b"\xff").map(|scanned| scanned.map(|scanned| scanned.members))

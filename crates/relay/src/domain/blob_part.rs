@@ -1,6 +1,8 @@
 //! Writing a part, piece by piece, in bounded memory.
 
 use bytes::BytesMut;
+use proto::base64::Decoder;
+use proto::js::Str;
 use service::Context;
 use sqlx::PgPool;
 
@@ -8,6 +10,9 @@ use super::blob::Blobs;
 use crate::error::Error;
 use crate::store::blob_piece::{self, PIECE_BYTES};
 use crate::store::blob_uuid::PgUuid;
+
+/// Characters of base64 decoded at once.
+const STRETCH: usize = 128 * 1024;
 
 /// A part being written. Dropped before [`PartWriter::finish`], its pieces are deleted.
 pub(crate) struct PartWriter<'a> {
@@ -54,6 +59,20 @@ impl<'a> PartWriter<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Appends what a base64 text says, decoded a stretch at a time: the bytes never stand beside
+    /// their text as a whole.
+    pub(crate) async fn write_base64(&mut self, text: &Str<'_>) -> Result<(), Error> {
+        let mut decoder = Decoder::new();
+        let mut bytes = Vec::with_capacity(STRETCH / 4 * 3 + 3);
+        for stretch in text.as_bytes().chunks(STRETCH) {
+            decoder.feed(stretch, &mut bytes);
+            self.write(&bytes).await?;
+            bytes.clear();
+        }
+        decoder.finish(&mut bytes);
+        self.write(&bytes).await
     }
 
     /// Bytes written so far.

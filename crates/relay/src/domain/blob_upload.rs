@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proto::js::Str;
 use proto::sign::Verifier;
 
 use super::blob::Blobs;
@@ -39,11 +40,14 @@ pub(crate) struct Place<'a> {
 }
 
 impl Blobs {
-    /// Stores one chunk that is in memory; returns how many distinct ones there are now.
-    pub(crate) async fn put_chunk(&self, place: Place<'_>, bytes: &[u8]) -> Result<i32, Error> {
+    /// Stores one chunk whose base64 text is in memory; returns how many distinct ones there are
+    /// now.
+    pub(crate) async fn put_chunk(&self, place: Place<'_>, text: &Str<'_>) -> Result<i32, Error> {
+        let padding = text.as_bytes().iter().rev().take_while(|&&last| last == b'=').count();
+        let about_bytes = (text.as_bytes().len() - padding) as u64 * 3 / 4;
         for _ in 0..ATTEMPTS {
-            let (upload, mut part) = self.begin_chunk(place, bytes.len() as u64).await?;
-            part.write(bytes).await?;
+            let (upload, mut part) = self.begin_chunk(place, about_bytes).await?;
+            part.write_base64(text).await?;
             if let Some(received) = self.end_chunk(place, upload, part).await? {
                 return Ok(received);
             }

@@ -24,7 +24,7 @@ pub(crate) struct Page<'c> {
     pub(crate) limit: i64,
     /// The page ends before the envelope that would exceed this many bytes, its first excepted.
     pub(crate) max_bytes: i64,
-    /// From [`super::expired_before`].
+    /// From `expired_before`.
     pub(crate) expired_before: i64,
     pub(crate) retention: Retention,
 }

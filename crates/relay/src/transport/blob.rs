@@ -52,7 +52,6 @@ pub(super) async fn chunk(mut call: Call) -> Result<Response<Body>, Error> {
     app.rules.payload(request.payload)?;
     may_name(common.id, common.from, common.group_id, &app.rules)?;
     app.check_blob_member(common.group_id, common.from).await?;
-    let bytes = base64::decode_lenient(request.payload);
     let place = Place {
         upload: upload_key(common.id, common.from, common.group_id),
         index: request.index,
@@ -60,7 +59,7 @@ pub(super) async fn chunk(mut call: Call) -> Result<Response<Body>, Error> {
         ttl: common.ttl,
         address: &address(call.client()),
     };
-    let received = app.blobs.put_chunk(place, &bytes).await?;
+    let received = app.blobs.put_chunk(place, request.payload).await?;
     Ok(chunk_stored(common.id, place, received))
 }
 

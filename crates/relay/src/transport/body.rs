@@ -17,6 +17,13 @@ use crate::error::{Error, Http};
 /// Bytes of a refused body that are still read.
 const DISCARD_MAX_BYTES: usize = 32 << 20;
 
+/// A body of unknown length that has grown past this is probably a chunk of a blob.
+const LARGE_BYTES: usize = 64 << 10;
+
+/// What it gets room for at once: memory that is not written to costs nothing, growing by
+/// doubling leaves a trail of copies.
+const LARGE_STEP_BYTES: usize = 2 << 20;
+
 /// How long a refused body is still read.
 const DISCARD_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -89,10 +96,14 @@ async fn collect(
         match first.take() {
             None if joined.is_empty() => first = Some(data),
             first => {
-                // One reservation for honest clients, a bounded one for others.
-                joined.reserve(
-                    declared.map_or(data.len(), |length| length.min(limit).saturating_sub(so_far)),
-                );
+                let room = joined.capacity() - joined.len();
+                if room < data.len() {
+                    joined.reserve(data.len().max(match declared {
+                        Some(length) => length.min(limit).saturating_sub(so_far),
+                        None if so_far > LARGE_BYTES => LARGE_STEP_BYTES,
+                        None => so_far,
+                    }));
+                }
                 joined.extend_from_slice(&first.unwrap_or_default());
                 joined.extend_from_slice(&data);
             }
