@@ -72,11 +72,11 @@ pub struct Config {
         help_heading = "Retention",
     )]
     pub membership_days: u32,
-    /// Connections that write batches of envelopes at the same time
+    /// Connections that write batches of envelopes at the same time; more means smaller batches
     #[arg(
         long,
         env = "WRITE_LANES",
-        default_value_t = 2,
+        default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..=64),
         help_heading = "Database",
     )]
