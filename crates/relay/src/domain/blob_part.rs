@@ -12,7 +12,7 @@ use crate::store::blob_piece::{self, PIECE_BYTES};
 use crate::store::blob_uuid::PgUuid;
 
 /// Characters of base64 decoded at once.
-const STRETCH: usize = 128 * 1024;
+const STRETCH: usize = 64 * 1024;
 
 /// A part being written. Dropped before [`PartWriter::finish`], its pieces are deleted.
 pub(crate) struct PartWriter<'a> {

@@ -9,7 +9,7 @@ use super::blob_uuid::PgUuid;
 
 /// Length of every piece of a part but the last. Statements carry one piece at a time, so this
 /// also bounds what a connection buffers.
-pub(crate) const PIECE_BYTES: usize = 256 * 1024;
+pub(crate) const PIECE_BYTES: usize = 128 * 1024;
 
 /// Writes one piece at once, without waiting for the disk: what makes the part count is a later
 /// transaction, whose commit waits for all that was written before it.
