@@ -137,9 +137,10 @@ WRAPPER
 
 # The server's programs; never a running server.
 setup_postgres() {
-    local found
-    for found in "${SWITCHYARD_PG_BIN:-/nonexistent}" /usr/lib/postgresql/*/bin \
-        "$setup_tools"/root/usr/lib/postgresql/*/bin; do
+    local found unpacked=()
+    # Root's Postgres runs as a user of its own, who cannot look into this directory.
+    [ "$(id -u)" = 0 ] || unpacked=("$setup_tools"/root/usr/lib/postgresql/*/bin)
+    for found in "${SWITCHYARD_PG_BIN:-/nonexistent}" /usr/lib/postgresql/*/bin "${unpacked[@]}"; do
         if [ -x "$found/initdb" ] && [ -x "$found/postgres" ]; then return; fi
     done
     if [ "$(id -u)" = 0 ]; then
