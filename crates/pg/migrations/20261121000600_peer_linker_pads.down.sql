@@ -1,0 +1,1 @@
+DROP TABLE peer_linker.pad, peer_linker.node;
