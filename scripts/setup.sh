@@ -204,3 +204,13 @@ setup_python() {
     [ "$(id -u)" = 0 ] || return 1
     setup_packages python3 python3-venv
 }
+
+# A browser and its driver, for the tests that need a real one. Chromium finds its parts only where it
+# is installed: without root this only tells whether it is there.
+setup_browser() {
+    command -v chromium >/dev/null && command -v chromedriver >/dev/null && return
+    [ "$(id -u)" = 0 ] || return 1
+    apt-cache show chromium-driver >/dev/null 2>&1 || setup_apt_update
+    apt-cache show chromium-driver >/dev/null 2>&1 || return 1
+    setup_packages chromium chromium-driver
+}

@@ -4,21 +4,27 @@
 //! * [`process`] starts a service's own binary on ports of its own and ends it however a test wants;
 //! * [`database`] hands out a fresh migrated database, [`cluster`] a whole Postgres that may be killed;
 //! * [`vectors`] replays what the original servers answered;
-//! * [`keys`], [`relay_client`], [`signal_client`] speak PeerLink the way an honest client does.
+//! * [`keys`], [`relay_client`], [`signal_client`] speak PeerLink the way an honest client does,
+//!   [`book_client`] peerbook's two dialects;
+//! * [`smtp_sink`] takes a service's mail, [`webdriver`] drives a real browser.
 //!
 //! Everything started here ends when its owner is dropped, when the test panics, and (through
 //! the kernel) when the test's process is killed.
 #![forbid(unsafe_code)]
 
+pub mod book_client;
 pub mod cluster;
 pub mod database;
 pub mod http_client;
+pub mod json_socket;
 pub mod keys;
 pub mod process;
 pub mod relay_client;
 pub mod signal_client;
+pub mod smtp_sink;
 pub mod time;
 pub mod tls;
 pub mod vectors;
+pub mod webdriver;
 
 mod directory;

@@ -1,53 +1,33 @@
 //! A PeerLink client's side of the signal server.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use futures_util::{SinkExt as _, StreamExt as _};
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
+pub use crate::json_socket::FRAME_WITHIN;
+use crate::json_socket::JsonSocket;
 use crate::keys::Peer;
 use crate::time::now_ms;
 
-/// How long an expected frame may take; generous, because tests share a machine.
-pub const FRAME_WITHIN: Duration = Duration::from_secs(10);
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
 /// One WebSocket to a signal server. Frames that a call was not waiting for are kept, in
 /// order, for later calls.
+#[derive(Debug)]
 pub struct SignalClient {
-    socket: WebSocketStream<Box<dyn Stream>>,
-    kept: VecDeque<Value>,
+    socket: JsonSocket,
     sent: u64,
-}
-
-impl std::fmt::Debug for SignalClient {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SignalClient").field("kept", &self.kept).finish_non_exhaustive()
-    }
 }
 
 impl SignalClient {
     /// Connects without TLS.
     pub async fn plain(address: SocketAddr) -> anyhow::Result<Self> {
-        Self::over(Box::new(TcpStream::connect(address).await?), address).await
+        Ok(Self { socket: JsonSocket::plain(address, "/").await?, sent: 0 })
     }
 
     /// Connects with TLS and accepts any certificate.
     pub async fn tls(address: SocketAddr) -> anyhow::Result<Self> {
-        let connector = tokio_rustls::TlsConnector::from(crate::tls::accept_any());
-        let stream = TcpStream::connect(address).await?;
-        Self::over(Box::new(connector.connect(address.ip().into(), stream).await?), address).await
+        Ok(Self { socket: JsonSocket::tls(address, "/").await?, sent: 0 })
     }
 
     /// Connects without TLS and registers.
@@ -55,12 +35,6 @@ impl SignalClient {
         let mut client = Self::plain(address).await?;
         client.register(peer).await?;
         Ok(client)
-    }
-
-    async fn over(stream: Box<dyn Stream>, address: SocketAddr) -> anyhow::Result<Self> {
-        let request = format!("ws://{address}/").into_client_request()?;
-        let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
-        Ok(Self { socket, kept: VecDeque::new(), sent: 0 })
     }
 
     /// Registers `peer` and waits for the acknowledgement, which it returns.
@@ -107,7 +81,7 @@ impl SignalClient {
 
     /// Sends a text message as it is.
     pub async fn send_text(&mut self, text: impl Into<String>) -> anyhow::Result<()> {
-        Ok(self.socket.send(Message::text(text.into())).await?)
+        self.socket.send_text(text).await
     }
 
     /// The next frame of this type.
@@ -119,7 +93,7 @@ impl SignalClient {
 
     /// The oldest frame, kept or yet to come, that `wanted` accepts; others stay kept.
     pub async fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
-        self.wait_for_within(FRAME_WITHIN, wanted).await
+        self.socket.wait_for(wanted).await
     }
 
     /// As [`SignalClient::wait_for`], for at most `limit`.
@@ -128,57 +102,23 @@ impl SignalClient {
         limit: Duration,
         wanted: impl Fn(&Value) -> bool,
     ) -> anyhow::Result<Value> {
-        if let Some(at) = self.kept.iter().position(&wanted) {
-            return self.kept.remove(at).context("found just now");
-        }
-        let end = Instant::now() + limit;
-        loop {
-            let Ok(next) = timeout_at(end, self.socket.next()).await else {
-                bail!("nothing of the kind within {limit:?}; kept: {:?}", self.kept);
-            };
-            match next.context("the connection ended")?? {
-                Message::Text(text) => {
-                    let frame: Value = serde_json::from_str(&text)?;
-                    if wanted(&frame) {
-                        return Ok(frame);
-                    }
-                    self.kept.push_back(frame);
-                }
-                Message::Close(close) => bail!("the server closed: {close:?}"),
-                _ => {}
-            }
-        }
+        self.socket.wait_for_within(limit, wanted).await
     }
 
     /// Takes all frames that are kept and all that come within `limit`: for asserting that
     /// something does not come.
     pub async fn frames_within(&mut self, limit: Duration) -> Vec<Value> {
-        // Fails at the deadline or at the end of the connection, whichever is first.
-        let _ = self.wait_for_within(limit, |_| false).await;
-        self.kept.drain(..).collect()
+        self.socket.frames_within(limit).await
     }
 
     /// Waits until the server closes: the code and reason, or 1006 when it just hung up.
     pub async fn closed(&mut self) -> anyhow::Result<(u16, String)> {
-        let end = Instant::now() + FRAME_WITHIN;
-        loop {
-            match timeout_at(end, self.socket.next()).await.context("not closed in time")? {
-                Some(Ok(Message::Close(Some(close)))) => {
-                    return Ok((close.code.into(), close.reason.to_string()));
-                }
-                Some(Ok(Message::Close(None))) => return Ok((1005, String::new())),
-                Some(Ok(Message::Text(text))) => self.kept.push_back(serde_json::from_str(&text)?),
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Ok((1006, String::new())),
-            }
-        }
+        self.socket.closed().await
     }
 
     /// Closes in order and waits for the server's close.
-    pub async fn close(mut self) -> anyhow::Result<()> {
-        self.socket.close(None).await?;
-        while let Some(Ok(_)) = self.socket.next().await {}
-        Ok(())
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.socket.close().await
     }
 }
 
