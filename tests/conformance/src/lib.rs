@@ -10,12 +10,14 @@
 pub mod deviations;
 mod http;
 mod json;
+pub mod pad;
 mod relay;
 mod report;
 pub mod seeds;
 mod signal;
 mod websocket;
 
+pub use pad::{PadServer, replay_pad};
 pub use relay::replay_relay;
 pub use report::{Outcome, Report};
 pub use signal::replay_signal;

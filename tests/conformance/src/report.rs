@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use testkit::vectors::Tier;
-
 /// How one case went.
 #[derive(Debug)]
 pub enum Outcome {
@@ -20,14 +18,22 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Report {
     title: String,
-    rows: Vec<(String, Tier, Outcome)>,
+    rows: Vec<(String, String, Outcome)>,
 }
 
 impl Report {
-    /// Puts outcomes under a title.
-    pub fn new(title: impl Into<String>, mut rows: Vec<(String, Tier, Outcome)>) -> Self {
+    /// Puts outcomes under a title. The second part of a row says which kind of case it is.
+    pub fn new<K: fmt::Debug>(title: impl Into<String>, rows: Vec<(String, K, Outcome)>) -> Self {
+        let kind = |kind: K| format!("{kind:?}").to_lowercase();
+        let rows = rows.into_iter().map(|(id, of, outcome)| (id, kind(of), outcome));
+        let mut rows: Vec<_> = rows.collect();
         rows.sort_by(|a, b| a.0.cmp(&b.0));
         Self { title: title.into(), rows }
+    }
+
+    /// How many cases were replayed.
+    pub fn cases(&self) -> usize {
+        self.rows.len()
     }
 
     /// How many cases failed.
@@ -48,18 +54,18 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title)?;
         let mut counts: BTreeMap<String, [usize; 3]> = BTreeMap::new();
-        for (_, tier, outcome) in &self.rows {
+        for (_, kind, outcome) in &self.rows {
             let column = match outcome {
                 Outcome::Passed => 0,
                 Outcome::Deviates(_) => 1,
                 Outcome::Failed(_) => 2,
             };
-            counts.entry(format!("{tier:?}").to_lowercase()).or_default()[column] += 1;
+            counts.entry(kind.clone()).or_default()[column] += 1;
             counts.entry("total".into()).or_default()[column] += 1;
         }
-        writeln!(f, "  {:<8}{:>8}{:>11}{:>8}", "tier", "passed", "deviating", "failed")?;
-        for (tier, [passed, deviating, failed]) in counts {
-            writeln!(f, "  {tier:<8}{passed:>8}{deviating:>11}{failed:>8}")?;
+        writeln!(f, "  {:<8}{:>8}{:>11}{:>8}", "kind", "passed", "deviating", "failed")?;
+        for (kind, [passed, deviating, failed]) in counts {
+            writeln!(f, "  {kind:<8}{passed:>8}{deviating:>11}{failed:>8}")?;
         }
         for (id, _, outcome) in &self.rows {
             match outcome {

@@ -192,7 +192,7 @@ impl Stage<'_> {
                 wanted["kind"] == "close" && wanted["code"] == *code && wanted["reason"] == **reason
             }
             Event::End => wanted["kind"] == "eof",
-            Event::Strange(_) => false,
+            Event::Binary(_) | Event::Ping(_) | Event::Strange(_) => false,
         };
         ensure!(fits, "{wanted} wanted, not {}", shown(&event));
         Ok(())

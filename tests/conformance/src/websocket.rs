@@ -7,6 +7,11 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+/// A connection with or without TLS.
+pub(crate) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The answer that RFC 6455 computes for this very key.
@@ -16,6 +21,8 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 #[derive(Debug, PartialEq)]
 pub(crate) enum Event {
     Text(Vec<u8>),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close {
         code: u16,
@@ -29,10 +36,12 @@ pub(crate) enum Event {
 
 /// An open connection.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     /// Answers the server's close frame, as an honest client does.
     closes: bool,
+    /// Answers pings unseen, as an honest client does.
+    pub(crate) pongs: bool,
 }
 
 /// A handshake's end: a connection or the status of a refusal, and the answer's head.
@@ -49,9 +58,20 @@ pub(crate) async fn open(
     headers: &[(String, String)],
     closes: bool,
 ) -> anyhow::Result<Opened> {
-    let mut stream = TcpStream::connect(address).await.context("connecting")?;
+    let stream = TcpStream::connect(address).await.context("connecting")?;
     stream.set_nodelay(true)?;
-    let mut request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n");
+    open_over(Either::Left(stream), &address.to_string(), path, headers, closes).await
+}
+
+/// As [`open`], over a connection that is there.
+pub(crate) async fn open_over(
+    mut stream: Stream,
+    host: &str,
+    path: &str,
+    headers: &[(String, String)],
+    closes: bool,
+) -> anyhow::Result<Opened> {
+    let mut request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n");
     let usual = [
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
@@ -82,7 +102,7 @@ pub(crate) async fn open(
     if status == 101 && !replaced("Sec-WebSocket-Key") {
         ensure!(head.contains(ACCEPT), "the key is not accepted: {head}");
     }
-    let client = Client { stream, buffer, closes };
+    let client = Client { stream, buffer, closes, pongs: true };
     Ok(Opened { status, head, client: (status == 101).then_some(client) })
 }
 
@@ -124,7 +144,10 @@ impl Client {
 
     /// Resets the connection.
     pub(crate) fn abort(self) -> anyhow::Result<()> {
-        self.stream.set_zero_linger()?;
+        match &self.stream {
+            Either::Left(stream) => stream.set_zero_linger()?,
+            Either::Right(stream) => stream.get_ref().0.set_zero_linger()?,
+        }
         Ok(())
     }
 
@@ -135,7 +158,9 @@ impl Client {
                 match first & 0x0f {
                     1 => return Ok(Some(Event::Text(payload))),
                     8 => return self.closed(&payload).await.map(Some),
-                    9 => self.frame(0x8a, &payload, true).await?,
+                    2 => return Ok(Some(Event::Binary(payload))),
+                    9 if self.pongs => self.frame(0x8a, &payload, true).await?,
+                    9 => return Ok(Some(Event::Ping(payload))),
                     10 => return Ok(Some(Event::Pong(payload))),
                     _ => return Ok(Some(Event::Strange(first))),
                 }
