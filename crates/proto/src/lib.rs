@@ -10,6 +10,7 @@
 
 pub mod base64;
 pub mod js;
+pub mod pad;
 pub mod query;
 pub mod relay;
 pub mod relay_blob;

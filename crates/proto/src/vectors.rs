@@ -13,6 +13,13 @@ pub(crate) fn table(name: &str) -> Vec<Value> {
     }
 }
 
+/// The scenarios recorded from peer-linker and channel-hub.
+pub(crate) fn pads() -> Vec<Value> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/peer-linker.json");
+    let text = std::fs::read(path).expect("the vectors are part of the repository");
+    serde_json::from_slice(&text).expect("vectors are JSON")
+}
+
 /// A text member of a row.
 pub(crate) fn text<'a>(row: &'a Value, name: &str) -> &'a str {
     row[name].as_str().unwrap_or_else(|| panic!("{name} is no text in {row}"))
