@@ -152,6 +152,23 @@ setup_postgres() {
     setup_packages postgresql
 }
 
+# HAProxy and coturn, as programs: the servers Debian would start with them keep out of the way.
+# Without root this only tells whether both are there, as an ordinary user may not open their ports.
+setup_front() {
+    PATH=$PATH:/usr/sbin
+    if command -v haproxy >/dev/null && command -v turnserver >/dev/null; then return; fi
+    [ "$(id -u)" = 0 ] || return 1
+    local policy=/usr/sbin/policy-rc.d ours=no
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod 755 $policy
+        ours=yes
+    fi
+    setup_packages haproxy coturn
+    if [ $ours = yes ]; then rm -f $policy; fi
+    if [ -d /run/systemd/system ]; then systemctl --quiet disable haproxy coturn || true; fi
+}
+
 # Cargo downloads over https and needs to know whom to trust.
 setup_certificates() {
     [ -s /etc/ssl/certs/ca-certificates.crt ] && return

@@ -90,6 +90,11 @@ impl Account {
         self.uid
     }
 
+    /// The id of its group.
+    pub(crate) fn gid(&self) -> u32 {
+        self.gid
+    }
+
     /// Whether the launcher is root and gives everything away.
     pub(crate) fn drops(&self) -> bool {
         self.drop

@@ -15,13 +15,13 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use crate::account::Account;
 use crate::cli::ChildArgs;
 
-/// A command that becomes `program` as `account` and gets `death_signal` when this process ends.
+/// A command that becomes `program` as `account`, or as who we are, and gets `death_signal` when this process ends.
 ///
 /// It is the leader of a process group of its own: Ctrl-C reaches the launcher alone, which
 /// stops everything in order.
 pub(crate) fn command(
     launcher: &Path,
-    account: &Account,
+    account: Option<&Account>,
     death_signal: &str,
     program: &Path,
 ) -> Command {
@@ -29,7 +29,9 @@ pub(crate) fn command(
     command.args(["child", "--parent", &std::process::id().to_string()]);
     command.args(["--signal", death_signal, "--"]).arg(program);
     command.stdin(Stdio::null()).process_group(0);
-    account.apply(&mut command);
+    if let Some(account) = account {
+        account.apply(&mut command);
+    }
     command
 }
 

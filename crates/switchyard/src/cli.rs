@@ -111,6 +111,10 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) config_dir: PathBuf,
 
+    /// With --public: leave HAProxy and coturn out even where they are installed.
+    #[arg(long)]
+    pub(crate) no_front: bool,
+
     /// Seconds the services get to finish what they are doing once asked to stop.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(crate) grace: u64,

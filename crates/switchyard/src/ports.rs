@@ -52,6 +52,22 @@ impl Service {
         self.public_port() + 10_000
     }
 
+    /// The port HAProxy answers on for it.
+    pub(crate) fn front_port(self) -> u16 {
+        match self {
+            Self::Signal => 443,
+            Self::Relay => 444,
+        }
+    }
+
+    /// The variable that tells HAProxy's configuration so.
+    pub(crate) fn front_variable(self) -> &'static str {
+        match self {
+            Self::Signal => "HTTPS_PORT",
+            Self::Relay => "RELAY_PORT",
+        }
+    }
+
     /// `ws`/`wss` or `http`/`https`.
     pub(crate) fn scheme(self, tls: bool) -> &'static str {
         match (self, tls) {

@@ -124,6 +124,7 @@ impl Cluster {
             insist: Signal::QUIT,
             death: "INT",
             grace: STOP_GRACE,
+            privileged: false,
         }
     }
 

@@ -49,6 +49,9 @@ pub(crate) struct Program {
     pub(crate) death: &'static str,
     /// How long it may take after `ask`.
     pub(crate) grace: Duration,
+    /// Whether it starts as the launcher's own user instead of the account; it has to lower its
+    /// rights itself.
+    pub(crate) privileged: bool,
 }
 
 /// What happened to a program.
@@ -84,8 +87,8 @@ pub(crate) struct Starter {
 
 impl Starter {
     fn start(&self, program: &Program) -> std::io::Result<Child> {
-        let mut command =
-            child::command(&self.launcher, &self.account, program.death, &program.path);
+        let account = (!program.privileged).then_some(&self.account);
+        let mut command = child::command(&self.launcher, account, program.death, &program.path);
         command.args(&program.arguments).current_dir(&program.directory);
         for name in &program.hidden {
             command.env_remove(name);
@@ -169,7 +172,7 @@ async fn drain_lines(lines: &mut JoinSet<()>) {
 async fn end(child: &mut Child, program: &Program, stop: &Stop) -> bool {
     send(child, program.ask);
     tokio::select! {
-        status = child.wait() => return status.is_ok_and(|status| status.success()),
+        status = child.wait() => return status.is_ok_and(|status| is_clean(status, program.ask)),
         () = sleep(program.grace) => {}
         () = stop.insisted.cancelled() => {}
     }
@@ -178,6 +181,12 @@ async fn end(child: &mut Child, program: &Program, stop: &Stop) -> bool {
         let _ = child.kill().await; // fails only when it is gone
     }
     false
+}
+
+/// coturn handles no signal: it ends by the one it was asked with.
+fn is_clean(status: ExitStatus, asked: Signal) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    status.success() || status.signal() == Some(asked.as_raw())
 }
 
 fn send(child: &Child, signal: Signal) {

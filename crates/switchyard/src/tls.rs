@@ -22,6 +22,8 @@ pub(crate) struct Certificate {
     pub(crate) certificate: PathBuf,
     /// PEM, 0600.
     pub(crate) key: PathBuf,
+    /// Both in one file, as HAProxy wants them; 0600.
+    pub(crate) both: PathBuf,
     /// What its description file says.
     pub(crate) facts: Facts,
 }
@@ -40,6 +42,10 @@ pub(crate) struct Facts {
 /// The certificate for `host`, made when there is none.
 pub(crate) fn keep(layout: &Layout, host: &str) -> anyhow::Result<Certificate> {
     if let Some(found) = load(layout, host) {
+        if !found.both.exists() {
+            let [chain, key] = [&found.certificate, &found.key].map(std::fs::read);
+            write_private(&found.both, &[chain?, key?].concat(), layout.account())?;
+        }
         return Ok(found);
     }
     let mut names = vec![host.to_owned()];
@@ -66,19 +72,21 @@ pub(crate) fn keep(layout: &Layout, host: &str) -> anyhow::Result<Certificate> {
     let facts =
         Facts { host: host.to_owned(), sha256: fingerprint(certificate.der()), valid_until_s };
     let account = layout.account();
-    let paths = paths(layout, host);
-    write_private(&paths.1, key.serialize_pem().as_bytes(), account)?;
-    write_private(&paths.0, certificate.pem().as_bytes(), account)?;
+    let (chain, key) = (certificate.pem(), key.serialize_pem());
+    let made = files(layout, host, facts);
+    write_private(&made.key, key.as_bytes(), account)?;
+    write_private(&made.certificate, chain.as_bytes(), account)?;
+    write_private(&made.both, (chain + &key).as_bytes(), account)?;
     // Last: what has this file is complete.
-    write_private(&paths.2, &serde_json::to_vec_pretty(&facts)?, account)?;
-    Ok(Certificate { certificate: paths.0, key: paths.1, facts })
+    write_private(&facts_file(layout, host), &serde_json::to_vec_pretty(&made.facts)?, account)?;
+    Ok(made)
 }
 
 /// The certificate for `host`, if one was made.
 pub(crate) fn load(layout: &Layout, host: &str) -> Option<Certificate> {
-    let (certificate, key, facts) = paths(layout, host);
-    let facts = serde_json::from_slice(&std::fs::read(facts).ok()?).ok()?;
-    (certificate.exists() && key.exists()).then_some(Certificate { certificate, key, facts })
+    let facts = std::fs::read(facts_file(layout, host)).ok()?;
+    let found = files(layout, host, serde_json::from_slice(&facts).ok()?);
+    (found.certificate.exists() && found.key.exists()).then_some(found)
 }
 
 /// Every certificate there is.
@@ -90,12 +98,20 @@ pub(crate) fn all(layout: &Layout) -> Vec<Certificate> {
     facts.filter_map(|facts: Facts| load(layout, &facts.host)).collect()
 }
 
-fn paths(layout: &Layout, host: &str) -> (PathBuf, PathBuf, PathBuf) {
+fn files(layout: &Layout, host: &str, facts: Facts) -> Certificate {
+    let [certificate, key, both] = ["crt", "key", "pem"].map(|kind| file(layout, host, kind));
+    Certificate { certificate, key, both, facts }
+}
+
+fn facts_file(layout: &Layout, host: &str) -> PathBuf {
+    file(layout, host, "json")
+}
+
+fn file(layout: &Layout, host: &str, kind: &str) -> PathBuf {
     // A host is a name or an address: the only character a file name needs replaced is the colon.
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' };
     let stem: String = host.chars().map(safe).collect();
-    let at = |kind: &str| layout.tls().join(format!("{stem}.{kind}"));
-    (at("crt"), at("key"), at("json"))
+    layout.tls().join(format!("{stem}.{kind}"))
 }
 
 fn fingerprint(der: &[u8]) -> String {

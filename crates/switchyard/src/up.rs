@@ -146,6 +146,11 @@ impl Stack {
             self.services.keep(&self.starter, &self.board, program);
         }
         self.wait_ready().await?;
+        // What stands in front takes a service it finds absent for down, for some seconds.
+        for program in self.plan.front.programs(&self.plan) {
+            self.services.keep(&self.starter, &self.board, program);
+        }
+        self.plan.front.reachable(READY_WITHIN).await?;
         let ready_ms = began.elapsed().as_millis();
         announce::services(&self.plan, &self.board, &self.output, ready_ms);
         if !self.plan.no_self_check {

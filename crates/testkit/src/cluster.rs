@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::directory::Directory;
-use crate::process::Process;
+use crate::process::{Process, workspace};
 
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -138,7 +138,7 @@ impl Cluster {
 
     fn launch(&self) -> anyhow::Result<Process> {
         let socket = format!("unix_socket_directories={}", self.directory.path().display());
-        let mut command = Command::new(self.programs.join("postgres"));
+        let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).args(["-c", "listen_addresses=", "-c", &socket]);
         command.args(["-c", "max_connections=200", "-c", "jit=off"]);
         for setting in &self.settings {
@@ -149,7 +149,7 @@ impl Cluster {
     }
 
     async fn initialise(&self) -> anyhow::Result<()> {
-        let mut command = Command::new(self.programs.join("initdb"));
+        let mut command = self.command("initdb");
         command.args(["--username=postgres", "--auth=trust", "--encoding=UTF8"]);
         command.args(["--locale=C.UTF-8", "--no-sync", "--pgdata"]).arg(self.data());
         command.current_dir("/");
@@ -157,6 +157,14 @@ impl Cluster {
         let status = initdb.wait(STARTED_WITHIN).await?;
         ensure!(status.success(), "initdb failed:\n{}", initdb.log());
         Ok(())
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        if let Some(libraries) = libraries(&self.programs) {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
+        command
     }
 
     fn signal_all(&mut self, signal: Signal) {
@@ -197,17 +205,39 @@ fn unprivileged() -> anyhow::Result<Option<(u32, u32)>> {
     bail!("neither a user postgres nor nobody exists, and Postgres refuses to run as root")
 }
 
-/// The directory of the newest installed Postgres programs.
+/// The directory of the newest installed Postgres programs, or of those that `scripts/setup.sh`
+/// unpacked where nothing may be installed.
 fn programs() -> anyhow::Result<PathBuf> {
-    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let versions = debian.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    if let Some(version) = versions.max() {
-        return Ok(format!("/usr/lib/postgresql/{version}/bin").into());
+    if let Some(given) = std::env::var_os("SWITCHYARD_PG_BIN") {
+        return Ok(given.into());
+    }
+    let debian = [PathBuf::from("/usr/lib/postgresql"), unpacked().join("lib/postgresql")];
+    let newest = debian.iter().find_map(|directory| {
+        let versions = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let versions = versions.filter_map(|found| found.file_name().to_str()?.parse::<u32>().ok());
+        let bin = directory.join(versions.max()?.to_string()).join("bin");
+        bin.join("initdb").exists().then_some(bin)
+    });
+    if let Some(found) = newest {
+        return Ok(found);
     }
     let asked = Command::new("pg_config").arg("--bindir").output();
-    let asked =
-        asked.context("no Postgres installed: neither /usr/lib/postgresql nor pg_config")?;
+    let asked = asked.context(
+        "no Postgres: neither in /usr/lib/postgresql nor in data/tools, and no pg_config",
+    )?;
     Ok(String::from_utf8(asked.stdout)?.trim().into())
+}
+
+/// Where `scripts/setup.sh` unpacks packages, as seen from the workspace.
+fn unpacked() -> PathBuf {
+    workspace().join("data/tools/root/usr")
+}
+
+/// The libraries of unpacked programs, which lie where no loader looks.
+fn libraries(programs: &Path) -> Option<PathBuf> {
+    let lib = programs.starts_with(unpacked()).then(|| unpacked().join("lib"))?;
+    let mut inside = std::fs::read_dir(lib).ok()?.flatten().map(|found| found.path());
+    inside.find(|path| path.to_string_lossy().ends_with("-linux-gnu"))
 }
 
 /// The processes whose parent is `pid`.

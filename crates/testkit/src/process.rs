@@ -18,8 +18,10 @@ mod binary;
 mod child;
 mod ports;
 mod service;
+mod stack;
 
 pub use binary::{binary, workspace};
 pub use child::Process;
 pub use ports::Port;
 pub use service::{Builder, Service};
+pub use stack::{Place, Stack};

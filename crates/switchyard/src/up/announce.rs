@@ -41,6 +41,9 @@ pub(super) fn link(plan: &Plan, output: &Output) {
         output.say("for other machines: --public HOST prints the link and QR code for the app");
         return;
     }
+    if let Some(missing) = plan.front.missing() {
+        output.say(missing);
+    }
     // TURN credentials expire, so they are handed out at registration and are no part of a link.
     let config = Config::new(plan.urls(Service::Signal), plan.urls(Service::Relay), Vec::new());
     let link = config.link();

@@ -1,66 +1,61 @@
 //! HAProxy and coturn in front of the services, where they are installed and configured.
 //!
 //! Their configurations are files of the project that read what varies from the environment
-//! (HAProxy) or from flags (coturn); nothing is generated. Without them the services are
+//! (HAProxy), or that it is put behind in a private copy (coturn). Without them the services are
 //! reached on their own ports, where they speak TLS and plain text alike.
 
+mod coturn;
+mod haproxy;
+
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::bail;
 use rustix::process::Signal;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
+pub(super) use self::coturn::Turn;
+use self::haproxy::HaProxy;
 use super::plan::Plan;
+use crate::cli::UpArgs;
 use crate::layout::Layout;
-use crate::ports::{Place, Service};
-use crate::secrets;
+use crate::ports::{self, Place};
 use crate::supervise::Program;
+use crate::tls::Certificate;
 
-const GRACE: Duration = Duration::from_secs(10);
+/// Services close what they serve first, and clients may take their time to notice.
+const GRACE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(30);
 
 /// What stands in front.
 #[derive(Debug, Default)]
 pub(super) struct Front {
-    /// HAProxy's program and configuration.
-    haproxy: Option<(PathBuf, PathBuf)>,
-    /// coturn's.
-    coturn: Option<(PathBuf, PathBuf)>,
-    /// What signal needs to hand out TURN credentials.
+    haproxy: Option<HaProxy>,
+    /// coturn, and what services need to hand out credentials for it.
     pub(super) turn: Option<Turn>,
 }
 
-/// TURN as clients see it.
-#[derive(Debug)]
-pub(super) struct Turn {
-    /// File of the secret shared with coturn.
-    pub(super) secret_file: PathBuf,
-    /// `turn:host:3478?transport=udp` and so on.
-    pub(super) urls: Vec<String>,
-}
-
 impl Front {
-    /// Looks for programs and configurations; without a public name nothing stands in front.
+    /// Looks for programs and configurations; without a public name, or when told so, nothing
+    /// stands in front.
+    ///
+    /// # Errors
+    /// When a port they need is taken.
     pub(super) fn find(
-        config_dir: &Path,
-        public: Option<&str>,
+        args: &UpArgs,
+        certificate: &Certificate,
         layout: &Layout,
     ) -> anyhow::Result<Self> {
-        let Some(host) = public else { return Ok(Self::default()) };
-        let pair = |program: &str, config: &str| {
-            let config = std::path::absolute(config_dir.join(config)).ok()?;
-            Some((installed(program)?, config)).filter(|(_, config)| config.exists())
-        };
-        let haproxy = pair("haproxy", "haproxy/haproxy.cfg");
-        let coturn = pair("turnserver", "coturn/turnserver.conf");
-        let mut turn = None;
-        if coturn.is_some() {
-            let secret_file = layout.secrets().join("turn");
-            secrets::keep(&secret_file, layout.account())?;
-            let host = bracketed(host);
-            let url = |transport| format!("turn:{host}:3478?transport={transport}");
-            turn = Some(Turn { secret_file, urls: vec![url("udp"), url("tcp")] });
-        }
-        Ok(Self { haproxy, coturn, turn })
+        let host = args.public.as_deref().filter(|host| !host.is_empty());
+        let Some(host) = host.filter(|_| !args.no_front) else { return Ok(Self::default()) };
+        let haproxy = HaProxy::find(args);
+        let turn = Turn::find(args, host, certificate, layout)?;
+        let front = Self { haproxy, turn };
+        front.require_free()?;
+        Ok(front)
     }
 
     /// The address clients are told.
@@ -69,42 +64,73 @@ impl Front {
             let scheme = place.service.scheme(false);
             return format!("{scheme}://{}", place.local());
         };
-        let port = match (&self.haproxy, place.service) {
-            (None, _) => place.public.port(),
-            (Some(_), Service::Signal) => 443,
-            (Some(_), Service::Relay) => 444,
+        let port = match &self.haproxy {
+            None => place.public.port(),
+            Some(haproxy) => haproxy.port(place.service),
         };
         format!("{}://{}:{port}", place.service.scheme(true), bracketed(host))
     }
 
+    /// What there is not, for who asked for a public name.
+    pub(super) fn missing(&self) -> Option<&'static str> {
+        match (&self.haproxy, &self.turn) {
+            (Some(_), Some(_)) => None,
+            (Some(_), None) => Some("no TURN: coturn is not installed, or --config-dir has none"),
+            (None, Some(_)) => Some("no HAProxy: the services are reached on their own ports"),
+            (None, None) => Some("no HAProxy and no TURN: services are reached on their own ports"),
+        }
+    }
+
+    /// Whether HAProxy passes connections on, so that services may believe what it says of them.
+    pub(super) fn forwards(&self) -> bool {
+        self.haproxy.is_some()
+    }
+
     /// What there is to run.
     pub(super) fn programs(&self, plan: &Plan) -> Vec<Program> {
-        let host = plan.public.clone().unwrap_or_default();
-        let mut programs = Vec::new();
-        if let Some((path, config)) = &self.haproxy {
-            let mut environment: Vec<(OsString, OsString)> = vec![
-                ("PUBLIC_HOST".into(), host.clone().into()),
-                ("TLS_CERT".into(), plan.certificate.certificate.clone().into()),
-                ("TLS_KEY".into(), plan.certificate.key.clone().into()),
-            ];
-            for planned in &plan.services {
-                let name = planned.place.service.variable("ADDRESS");
-                environment.push((name.into(), planned.place.local().to_string().into()));
+        let haproxy = self.haproxy.as_ref().map(|haproxy| haproxy.program(plan));
+        haproxy.into_iter().chain(self.turn.as_ref().map(Turn::program)).collect()
+    }
+
+    /// Waits until every port takes connections.
+    ///
+    /// # Errors
+    /// When one does not within `limit`.
+    pub(super) async fn reachable(&self, limit: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + limit;
+        for port in self.ports() {
+            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+                if Instant::now() >= deadline {
+                    bail!(
+                        "nothing answers on port {port}: the lines of haproxy and coturn say why"
+                    );
+                }
+                sleep(POLL).await;
             }
-            let arguments = vec!["-W".into(), "-db".into(), "-f".into(), config.into()];
-            programs.push(front("haproxy", path, arguments, environment, Signal::USR1));
         }
-        if let (Some((path, config)), Some(turn)) = (&self.coturn, &self.turn) {
-            let secret = std::fs::read_to_string(&turn.secret_file).unwrap_or_default();
-            let arguments = vec![
-                "-c".into(),
-                config.into(),
-                format!("--realm={host}").into(),
-                format!("--static-auth-secret={}", secret.trim()).into(),
-            ];
-            programs.push(front("coturn", path, arguments, Vec::new(), Signal::TERM));
+        Ok(())
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        let haproxy = self.haproxy.as_ref().map_or(Vec::new(), HaProxy::ports);
+        haproxy.into_iter().chain(self.turn.as_ref().map_or(Vec::new(), Turn::ports)).collect()
+    }
+
+    fn require_free(&self) -> anyhow::Result<()> {
+        let taken: Vec<String> = self
+            .ports()
+            .into_iter()
+            .filter(|port| !ports::is_free((Ipv6Addr::UNSPECIFIED, *port).into()))
+            .map(|port| port.to_string())
+            .collect();
+        if taken.is_empty() {
+            return Ok(());
         }
-        programs
+        bail!(
+            "HAProxy and coturn need port {}, where something listens already: stop it, or start \
+             with --no-front",
+            taken.join(" and ")
+        )
     }
 }
 
@@ -126,12 +152,19 @@ fn front(
         insist: Signal::KILL,
         death: "TERM",
         grace: GRACE,
+        privileged: false,
     }
+}
+
+/// The program and its configuration, when both are there.
+fn pair(config_dir: &Path, program: &str, config: &str) -> Option<(PathBuf, PathBuf)> {
+    let config = std::path::absolute(config_dir.join(config)).ok()?;
+    Some((installed(program)?, config)).filter(|(_, config)| config.exists())
 }
 
 /// IPv6 addresses need brackets in a URL.
 fn bracketed(host: &str) -> String {
-    if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() }
+    if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() }
 }
 
 fn installed(program: &str) -> Option<PathBuf> {
@@ -142,7 +175,7 @@ fn installed(program: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::places;
+    use crate::ports::{Service, places};
 
     #[test]
     fn addresses_follow_what_stands_in_front() {
@@ -150,7 +183,7 @@ mod tests {
         let bare = Front::default();
         assert_eq!(bare.url(&place, None), "ws://127.0.0.1:3000");
         assert_eq!(bare.url(&place, Some("2001:db8::1")), "wss://[2001:db8::1]:3000");
-        let front = Front { haproxy: Some(Default::default()), ..Front::default() };
-        assert_eq!(front.url(&place, Some("example.org")), "wss://example.org:443");
+        let front = Front { haproxy: Some(HaProxy::at(10)), ..Front::default() };
+        assert_eq!(front.url(&place, Some("example.org")), "wss://example.org:453");
     }
 }

@@ -54,7 +54,7 @@ impl Plan {
     ) -> anyhow::Result<Self> {
         let public = args.public.clone().filter(|host| !host.is_empty());
         let certificate = tls::keep(&layout, public.as_deref().unwrap_or("localhost"))?;
-        let front = Front::find(&args.config_dir, public.as_deref(), &layout)?;
+        let front = Front::find(args, &certificate, &layout)?;
         let services = places
             .into_iter()
             .map(|place| Planned { place, url: front.url(&place, public.as_deref()) })
@@ -77,7 +77,7 @@ impl Plan {
         self.services.iter().filter(of).map(|planned| planned.url.clone()).collect()
     }
 
-    /// The programs to run once the database is there.
+    /// The services to run once the database is there.
     pub(super) fn programs(&self, urls: &Urls) -> anyhow::Result<Vec<Program>> {
         let mut programs = Vec::new();
         for (service, url) in urls {
@@ -86,7 +86,6 @@ impl Plan {
                 programs.push(self.program(planned, url)?);
             }
         }
-        programs.extend(self.front.programs(self));
         Ok(programs)
     }
 
@@ -104,6 +103,9 @@ impl Plan {
         set("DATABASE_URL_FILE", url.into());
         set("TLS_CERT", self.certificate.certificate.clone().into());
         set("TLS_KEY", self.certificate.key.clone().into());
+        if self.front.forwards() {
+            set("TRUSTED_PROXIES", "127.0.0.0/8,::1/128".into());
+        }
         // No balancer watches us: clients may be told to leave at once.
         set("DRAIN_LAG", "0s".into());
         set("DRAIN_GRACE", format!("{}s", self.grace.as_secs()).into());
@@ -125,6 +127,7 @@ impl Plan {
             death: "TERM",
             // The service ends itself before that.
             grace: self.grace + Duration::from_secs(5),
+            privileged: false,
         })
     }
 }

@@ -1,0 +1,1 @@
+//! What stands around the services; see the tests.
