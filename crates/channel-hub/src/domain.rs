@@ -1,0 +1,4 @@
+//! Which channels there are, who waits for an answer about them, and what everybody is told.
+
+pub(crate) mod hub;
+pub(crate) mod listing;

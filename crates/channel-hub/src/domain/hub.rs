@@ -1,0 +1,410 @@
+//! Channels, requests for pads, and the rules between them. Knows no sockets, no database and no clock.
+//!
+//! ```text
+//! requester -- request --> slot of the owner -- answer --> requester
+//!                          |- the owner or its channel goes: the requester is told at once
+//!                          |- no answer in time: the requester is told then
+//!                          `- the requester goes: its slot takes the answer that was meant for it
+//! ```
+//!
+//! Invariant: every request that was accepted is answered exactly once, unless its requester is gone.
+//!
+//! The two generations are two hubs that share limits: a pad of one cannot be linked from the
+//! other, so a channel of one is of no use to the other.
+
+mod requests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use edge::LimitKey;
+use smallvec::SmallVec;
+
+use self::requests::Request;
+use super::listing::Listing;
+
+/// Which protocol a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Generation {
+    /// WebSocket packets.
+    WebSocket,
+    /// Encrypted TCP packets.
+    Encrypted,
+}
+
+/// A connected client; never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SessionId(u64);
+
+/// One registration of a channel; grows with every one, never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ChannelId(pub(crate) u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct RequestId(u64);
+
+/// What clients may hold. Amounts are counts unless named otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) channels: usize,
+    pub(crate) channels_per_session: usize,
+    pub(crate) channels_per_address: usize,
+    pub(crate) name_bytes: usize,
+    /// Requests one session may wait for; the WebSocket generation allows one in any case.
+    pub(crate) requests_per_session: usize,
+    pub(crate) requests_per_address: usize,
+    /// Requests that may wait for the answers of one channel.
+    pub(crate) requests_per_channel: usize,
+    pub(crate) time_to_answer: Duration,
+}
+
+/// Why a packet is answered with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A name is empty.
+    NoName,
+    /// A name is longer than the limit.
+    LongName,
+    /// Somebody has the channel.
+    Taken,
+    /// No such channel, or not of this session.
+    NoChannel,
+    /// The list does not fit a packet.
+    LongList,
+    /// The session waits for an answer already, and its generation allows one.
+    Waiting,
+    /// Nobody waits for this answer, or not for this session's.
+    NotAsked,
+    /// The answer is not well-formed.
+    Malformed,
+    /// More channels than a limit allows.
+    ManyChannels,
+    /// More requests than a limit allows.
+    ManyRequests,
+    /// The database is away.
+    Storage,
+}
+
+/// What a session is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Say {
+    /// The request of this id has succeeded.
+    Success(u32),
+    /// The request of this id has failed.
+    Error(u32),
+    /// The list of channels, as the answer to the request of this id.
+    Channels(u32, Bytes),
+    /// Somebody asks for a pad. The id is the answer's to carry; the encrypted generation, whose
+    /// answers carry none, has 0 here.
+    Asked(u32, Arc<[u8]>),
+    /// The owner's answer, word for word, for the request of this id.
+    Answered(u32, Bytes),
+    /// The request of this id gets no pad: its owner went, or took too long.
+    Unanswered(u32),
+    /// The session's channel has been given to somebody else meanwhile; nothing on the wire says
+    /// so, hence its connection is closed.
+    Lost,
+}
+
+/// A session's line and what to send on it.
+pub(crate) type Effects<L> = SmallVec<[(L, Say); 2]>;
+
+/// A registration whose row is to be kept, or not needed any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) generation: Generation,
+    pub(crate) name: Arc<[u8]>,
+    pub(crate) channel: ChannelId,
+}
+
+struct Session<L> {
+    generation: Generation,
+    line: L,
+    address: LimitKey,
+    channels: BTreeSet<ChannelId>,
+    /// Requests it waits for.
+    waits: BTreeSet<RequestId>,
+    /// WebSocket generation: requests it has to answer, by the id they were sent with.
+    asked: BTreeMap<u16, RequestId>,
+    last_asked: u16,
+}
+
+struct Channel {
+    generation: Generation,
+    name: Arc<[u8]>,
+    owner: SessionId,
+    address: LimitKey,
+    /// Whether the registration has been written down; until then the name is taken, no more.
+    listed: bool,
+    /// Unanswered requests.
+    waiting: usize,
+    /// Encrypted generation: the same, oldest first.
+    queue: VecDeque<RequestId>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Holdings {
+    channels: usize,
+    requests: usize,
+}
+
+/// Every channel and every request of this process. `L` is how a session is reached.
+pub(crate) struct Hub<L> {
+    limits: Limits,
+    next: u64,
+    sessions: HashMap<SessionId, Session<L>>,
+    addresses: HashMap<LimitKey, Holdings>,
+    names: [HashMap<Arc<[u8]>, ChannelId>; 2],
+    /// In order of registration.
+    channels: BTreeMap<ChannelId, Channel>,
+    /// In order of arrival, which is that of their deadlines.
+    requests: BTreeMap<RequestId, Request>,
+    listings: [Listing; 2],
+    released: Vec<Held>,
+}
+
+impl<L: Clone> Hub<L> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            next: 0,
+            sessions: HashMap::new(),
+            addresses: HashMap::new(),
+            names: [HashMap::new(), HashMap::new()],
+            channels: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            listings: [Listing::new(Generation::WebSocket), Listing::new(Generation::Encrypted)],
+            released: Vec::new(),
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// A client is there.
+    pub(crate) fn connect(
+        &mut self,
+        generation: Generation,
+        address: LimitKey,
+        line: L,
+    ) -> SessionId {
+        let id = SessionId(self.number());
+        let session = Session {
+            generation,
+            line,
+            address,
+            channels: BTreeSet::new(),
+            waits: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            last_asked: u16::MAX,
+        };
+        self.sessions.insert(id, session);
+        id
+    }
+
+    /// Takes a name for `session`; nobody sees the channel before [`Hub::list`].
+    ///
+    /// # Errors
+    /// The name is empty, too long or taken, or there are too many channels.
+    pub(crate) fn take(
+        &mut self,
+        session: SessionId,
+        name: &Arc<[u8]>,
+    ) -> Result<ChannelId, Refusal> {
+        let limits = self.limits;
+        if name.is_empty() {
+            return Err(Refusal::NoName);
+        }
+        if name.len() > limits.name_bytes {
+            return Err(Refusal::LongName);
+        }
+        let owner = self.sessions.get(&session).ok_or(Refusal::NoChannel)?;
+        let (generation, address) = (owner.generation, owner.address);
+        if self.names[generation as usize].contains_key(name) {
+            return Err(Refusal::Taken);
+        }
+        let at_address = self.addresses.get(&address).map_or(0, |held| held.channels);
+        if owner.channels.len() >= limits.channels_per_session
+            || at_address >= limits.channels_per_address
+            || self.channels.len() + self.released.len() >= limits.channels
+        {
+            return Err(Refusal::ManyChannels);
+        }
+        let id = ChannelId(self.number());
+        self.names[generation as usize].insert(name.clone(), id);
+        self.count(address, |held| held.channels += 1);
+        if let Some(owner) = self.sessions.get_mut(&session) {
+            owner.channels.insert(id);
+        }
+        let channel = Channel {
+            generation,
+            name: name.clone(),
+            owner: session,
+            address,
+            listed: false,
+            waiting: 0,
+            queue: VecDeque::new(),
+        };
+        self.channels.insert(id, channel);
+        Ok(id)
+    }
+
+    /// The name has been written down: everybody sees the channel. `false` when it is gone already.
+    pub(crate) fn list(&mut self, channel: ChannelId) -> bool {
+        let Some(channel) = self.channels.get_mut(&channel) else { return false };
+        if !channel.listed {
+            channel.listed = true;
+            self.listings[channel.generation as usize].added(&channel.name);
+        }
+        true
+    }
+
+    /// The name could not be written down, or another process has it. The row, if there may be
+    /// one, is the caller's to [put back](Hub::put_back).
+    pub(crate) fn give_up(&mut self, channel: ChannelId) -> Effects<L> {
+        let owner = self.channels.get(&channel).map(|channel| channel.owner);
+        if let Some(owner) = owner.and_then(|owner| self.sessions.get_mut(&owner)) {
+            owner.channels.remove(&channel);
+        }
+        let mut effects = Effects::new();
+        self.end_channel(channel, &mut effects);
+        effects
+    }
+
+    /// Ends the channel `name` of `session`.
+    ///
+    /// Of the WebSocket generation, whose answers name their request, the requests stay and may
+    /// still be answered. Of the encrypted one they cannot be, and fail.
+    ///
+    /// # Errors
+    /// No such channel, or somebody else's.
+    pub(crate) fn unregister(
+        &mut self,
+        session: SessionId,
+        id: u32,
+        name: &[u8],
+    ) -> Result<Effects<L>, Refusal> {
+        let channel = self.find(session, name).ok_or(Refusal::NoChannel)?;
+        let owner = self.sessions.get_mut(&session).ok_or(Refusal::NoChannel)?;
+        if !owner.channels.remove(&channel) {
+            return Err(Refusal::NoChannel);
+        }
+        let mut effects = Effects::new();
+        self.end_channel(channel, &mut effects);
+        self.say(session, Say::Success(id), &mut effects);
+        Ok(effects)
+    }
+
+    /// The list of channels of the session's generation.
+    ///
+    /// # Errors
+    /// It does not fit a packet.
+    pub(crate) fn channels(&mut self, session: SessionId) -> Result<Bytes, Refusal> {
+        let session = self.sessions.get(&session).ok_or(Refusal::NoChannel)?;
+        let generation = session.generation;
+        let of_generation =
+            |channel: &&Channel| channel.listed && channel.generation == generation;
+        let names = self.channels.values().filter(of_generation).map(|channel| &*channel.name);
+        self.listings[generation as usize].body(names).ok_or(Refusal::LongList)
+    }
+
+    /// A client is gone, with its channels and its requests.
+    pub(crate) fn gone(&mut self, session: SessionId) -> Effects<L> {
+        let mut effects = Effects::new();
+        let Some(gone) = self.sessions.remove(&session) else { return effects };
+        for request in gone.waits {
+            self.abandon(request);
+        }
+        for channel in gone.channels {
+            self.end_channel(channel, &mut effects);
+        }
+        for request in gone.asked.into_values() {
+            self.fail(request, &mut effects);
+        }
+        effects
+    }
+
+    /// Names given back since the last call.
+    pub(crate) fn take_released(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.released)
+    }
+
+    /// Names that could not be given back yet.
+    pub(crate) fn put_back(&mut self, mut released: Vec<Held>) {
+        released.append(&mut self.released);
+        self.released = released;
+    }
+
+    /// Every channel that is written down.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        let listed = self.channels.iter().filter(|(_, channel)| channel.listed);
+        listed
+            .map(|(id, channel)| Held {
+                generation: channel.generation,
+                name: channel.name.clone(),
+                channel: *id,
+            })
+            .collect()
+    }
+
+    /// The channel has become another process's: its owner is cut off, which ends all it had.
+    pub(crate) fn lose(&mut self, channel: ChannelId) -> Effects<L> {
+        let owner = self.channels.get(&channel).map(|channel| channel.owner);
+        let mut effects = self.give_up(channel);
+        if let Some(owner) = owner {
+            self.say(owner, Say::Lost, &mut effects);
+        }
+        effects
+    }
+
+    /// Connected sessions, channels listed or about to be, requests without an answer.
+    pub(crate) fn counts(&self) -> [usize; 3] {
+        [self.sessions.len(), self.channels.len(), self.requests.len()]
+    }
+
+    /// The listed or reserved channel of this name in the session's generation.
+    fn find(&self, session: SessionId, name: &[u8]) -> Option<ChannelId> {
+        let generation = self.sessions.get(&session)?.generation;
+        self.names[generation as usize].get(name).copied()
+    }
+
+    /// Forgets a channel that its owner's session no longer lists.
+    fn end_channel(&mut self, id: ChannelId, effects: &mut Effects<L>) {
+        let Some(channel) = self.channels.remove(&id) else { return };
+        self.names[channel.generation as usize].remove(&channel.name);
+        self.count(channel.address, |held| held.channels -= 1);
+        for request in channel.queue {
+            self.fail(request, effects);
+        }
+        if channel.listed {
+            self.listings[channel.generation as usize].removed(&channel.name);
+            // Of one that is being written down, whoever writes it down sees to the row.
+            let (generation, name) = (channel.generation, channel.name);
+            self.released.push(Held { generation, name, channel: id });
+        }
+    }
+
+    /// Counts what an address holds, and forgets addresses that hold nothing.
+    fn count(&mut self, address: LimitKey, change: impl FnOnce(&mut Holdings)) {
+        let held = self.addresses.entry(address).or_default();
+        change(held);
+        if held.channels == 0 && held.requests == 0 {
+            self.addresses.remove(&address);
+        }
+    }
+
+    fn say(&self, session: SessionId, say: Say, effects: &mut Effects<L>) {
+        if let Some(session) = self.sessions.get(&session) {
+            effects.push((session.line.clone(), say));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
