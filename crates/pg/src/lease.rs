@@ -5,12 +5,16 @@
 //! holdings with a column `node uuid`. A process takes a lease, renews it, and ends it; whoever
 //! does not renew is swept by the next one to look, with all it held.
 
+mod holdings;
+
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
 use crate::Error;
+
+pub use holdings::Holding;
 
 /// The lease of this process.
 #[derive(Clone, Debug)]

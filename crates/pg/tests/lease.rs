@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use pg::{Lease, Renewal};
+use pg::{Holding, Lease, Renewal};
 use sqlx::PgPool;
 
 const EXPIRY: Duration = Duration::from_secs(15);
@@ -75,4 +75,45 @@ async fn ending_a_lease_gives_everything_back(pool: PgPool) {
     one.end(&pool).await.unwrap();
     assert_eq!(held(&pool).await, ["b"]);
     assert_eq!(other.renew(&pool).await.unwrap().siblings, 0);
+}
+
+fn holding(name: u8, number: u64) -> Holding {
+    Holding { digest: [name; 32], number }
+}
+
+async fn numbers(pool: &PgPool) -> Vec<i64> {
+    let numbers = "SELECT pad FROM peer_linker.pad ORDER BY digest";
+    sqlx::query_scalar(numbers).fetch_all(pool).await.unwrap()
+}
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn a_name_belongs_to_one_process_and_to_its_latest_taker_there(pool: PgPool) {
+    let (one, other) = (lease("one"), lease("other"));
+    for one in [&one, &other] {
+        one.begin(&pool).await.unwrap();
+    }
+    let batch = [holding(1, 1), holding(2, 2), holding(1, 3)];
+    assert_eq!(one.hold(&pool, &batch).await.unwrap(), [true, true, true]);
+    assert_eq!(one.hold(&pool, &batch).await.unwrap(), [true, true, true], "may be repeated");
+    assert_eq!(numbers(&pool).await, [3, 2]);
+    let theirs = [holding(2, 1), holding(3, 2)];
+    assert_eq!(other.hold(&pool, &theirs).await.unwrap(), [false, true]);
+    other.give_back(&pool, &[holding(1, 3)]).await.unwrap();
+    one.give_back(&pool, &[holding(1, 1), holding(2, 2)]).await.unwrap();
+    assert_eq!(numbers(&pool).await, [3, 2], "neither another's nor an old number is given back");
+    assert_eq!(other.hold(&pool, &[holding(2, 7)]).await.unwrap(), [true]);
+}
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn what_a_process_without_a_lease_held_is_anybodys(pool: PgPool) {
+    let (slow, other) = (lease("slow"), lease("other"));
+    for one in [&slow, &other] {
+        one.begin(&pool).await.unwrap();
+    }
+    assert_eq!(slow.hold(&pool, &[holding(1, 1)]).await.unwrap(), [true]);
+    grow_old(&pool).await;
+    assert_eq!(other.hold(&pool, &[holding(1, 9)]).await.unwrap(), [true]);
+    other.renew(&pool).await.unwrap();
+    assert!(!slow.renew(&pool).await.unwrap().kept);
+    assert_eq!(slow.hold(&pool, &[holding(1, 1)]).await.unwrap(), [false]);
 }

@@ -308,8 +308,7 @@ impl<L: Clone> Hub<L> {
     pub(crate) fn channels(&mut self, session: SessionId) -> Result<Bytes, Refusal> {
         let session = self.sessions.get(&session).ok_or(Refusal::NoChannel)?;
         let generation = session.generation;
-        let of_generation =
-            |channel: &&Channel| channel.listed && channel.generation == generation;
+        let of_generation = |channel: &&Channel| channel.listed && channel.generation == generation;
         let names = self.channels.values().filter(of_generation).map(|channel| &*channel.name);
         self.listings[generation as usize].body(names).ok_or(Refusal::LongList)
     }

@@ -167,8 +167,7 @@ impl Model {
         assert_eq!((*owner, asked), (channel.owner, &channel.name));
         if is_a {
             assert!((u32::from(FIRST_ASKED)..=0xFFFF).contains(number));
-            let in_use =
-                |one: &Asked| one.owner == *owner && one.number == Some(*number);
+            let in_use = |one: &Asked| one.owner == *owner && one.number == Some(*number);
             assert!(!self.requests.iter().any(in_use), "an id means one request");
             assert_eq!(got[1..], [(client, Say::Success(id))]);
         } else {
@@ -278,7 +277,8 @@ impl Model {
     fn step(&mut self, (kind, client, pick): (u8, usize, u8)) {
         let here: Vec<usize> =
             (0..self.clients.len()).filter(|one| self.clients[*one].here).collect();
-        let name: &[u8] = [&b"a"[..], b"b", b"c", b"\0\xff", b"", b"too long."][usize::from(pick % 6)];
+        let name: &[u8] =
+            [&b"a"[..], b"b", b"c", b"\0\xff", b"", b"too long."][usize::from(pick % 6)];
         if kind == 0 || here.is_empty() {
             let both = [Generation::WebSocket, Generation::Encrypted];
             return self.connect(both[usize::from(pick % 2)]);

@@ -1,0 +1,1 @@
+DROP TABLE channel_hub.channel, channel_hub.node;
