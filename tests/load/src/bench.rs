@@ -2,6 +2,7 @@
 //! the table of figures to reach.
 
 mod goals;
+mod pads;
 mod rows;
 mod stack;
 
@@ -21,7 +22,8 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5.0)]
     pub(crate) seconds: f64,
     /// Only sections whose name contains one of these: store, fetch, ack, group, queue, blob,
-    /// forward, register, storm, idle; or pgbench for that comparison alone.
+    /// forward, register, storm, idle, pad-trip, pad-bulk, pad-neighbour, pad-request, pad-idle;
+    /// or pgbench for that comparison alone.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 }
@@ -52,6 +54,7 @@ pub(crate) async fn run(options: &Options, json: bool) -> anyhow::Result<Vec<Row
     rows::pgbench(options, &mut rows).await.context("pgbench")?;
     rows::relay(options, &mut rows).await.context("relay")?;
     rows::signal(options, &mut rows).await.context("signal")?;
+    pads::run(options, &mut rows).await.context("pads")?;
     if !json {
         goals::print(&rows)?;
     }

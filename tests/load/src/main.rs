@@ -1,4 +1,4 @@
-//! Load generators for the PeerLink services, and the programs they are compared with.
+//! Load generators for the services, and the programs they are compared with.
 //!
 //! Every generator prepares its requests and signatures before the clock starts and speaks the
 //! protocol over bare sockets, so that on a shared machine the server is what gets measured.
@@ -10,6 +10,7 @@
 mod bench;
 mod http;
 mod meter;
+mod pad;
 mod relay;
 mod report;
 mod signal;
@@ -55,6 +56,18 @@ enum Command {
     Idle(Load<signal::idle::Options>),
     /// A bare WebSocket echo server, which `signal-forward --echo` is compared with.
     Echo(signal::echo::Options),
+    /// peer-linker: a small payload there and back. Against `load copy`: the comparison.
+    PadRoundTrip(Load<pad::round_trip::Options>),
+    /// peer-linker: as much as passes through one link. Against `load copy`: the comparison.
+    PadBulk(Load<pad::bulk::Options>),
+    /// peer-linker: round trips beside a pair that sends as much as it can.
+    PadNeighbour(Load<pad::neighbour::Options>),
+    /// peer-linker, channel-hub: idle connections or pads and the memory each costs the server.
+    PadIdle(Load<pad::idle::Options>),
+    /// channel-hub: pad requests.
+    PadRequest(Load<pad::request::Options>),
+    /// A plain TCP copy relay, which peer-linker is compared with.
+    Copy(pad::copy::Options),
     /// Everything, against services and a Postgres of its own.
     Bench(bench::Options),
 }
@@ -72,6 +85,9 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     if let Command::Echo(options) = &cli.command {
         return signal::echo::serve(options);
+    }
+    if let Command::Copy(options) = &cli.command {
+        return pad::copy::serve(options);
     }
     // One thread: the generator must not take both cores from what it measures.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -91,7 +107,12 @@ async fn run(cli: &Cli) -> anyhow::Result<Vec<report::Row>> {
         Command::SignalRegister(load) => signal::register::run(&load.target, &load.options).await?,
         Command::SignalStorm(load) => signal::storm::run(&load.target, &load.options).await?,
         Command::Idle(load) => signal::idle::run(&load.target, &load.options).await?,
-        Command::Echo(_) => anyhow::bail!("served before any runtime exists"),
+        Command::PadRoundTrip(load) => pad::round_trip::run(&load.target, &load.options).await?,
+        Command::PadBulk(load) => pad::bulk::run(&load.target, &load.options).await?,
+        Command::PadNeighbour(load) => pad::neighbour::run(&load.target, &load.options).await?,
+        Command::PadIdle(load) => pad::idle::run(&load.target, &load.options).await?,
+        Command::PadRequest(load) => pad::request::run(&load.target, &load.options).await?,
+        Command::Copy(_) | Command::Echo(_) => anyhow::bail!("served before any runtime exists"),
         Command::Bench(options) => return bench::run(options, cli.json).await,
     };
     Ok(vec![row])

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+
 use crate::target::Target;
 
 /// Measures wall time and the CPU time that the target's processes use meanwhile.
@@ -74,6 +76,20 @@ pub(crate) fn resident(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// Resident memory once it has stopped changing.
+pub(crate) async fn settled(pid: u32) -> anyhow::Result<u64> {
+    let mut last = resident(pid).context("the server is gone")?;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let now = resident(pid).context("the server is gone")?;
+        if now.abs_diff(last) < 64 * 1024 {
+            return Ok(now);
+        }
+        last = now;
+    }
+    Ok(last)
 }
 
 /// The most memory a process had resident since [`reset_peak`], in bytes.

@@ -8,8 +8,13 @@ use crate::target::Target;
 
 /// A masked frame of text, ready to be sent any number of times.
 pub(crate) fn text(payload: &[u8]) -> Vec<u8> {
+    message(0x81, payload)
+}
+
+/// As [`text`], with any first byte.
+pub(crate) fn message(first: u8, payload: &[u8]) -> Vec<u8> {
     let key: [u8; 4] = rand::random();
-    let mut frame = vec![0x81];
+    let mut frame = vec![first];
     match payload.len() {
         small @ 0..126 => frame.push(0x80 | small as u8),
         middle @ 126..65536 => {
@@ -26,6 +31,32 @@ pub(crate) fn text(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// Shakes hands; what has come behind the server's answer is returned.
+pub(crate) async fn upgrade(
+    stream: &mut TcpStream,
+    subprotocol: Option<&str>,
+) -> anyhow::Result<Vec<u8>> {
+    let mut request = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        .to_owned();
+    if let Some(subprotocol) = subprotocol {
+        request += &format!("Sec-WebSocket-Protocol: {subprotocol}\r\n");
+    }
+    stream.write_all((request + "\r\n").as_bytes()).await?;
+    let mut buffer = Vec::with_capacity(512);
+    let end = loop {
+        ensure!(stream.read_buf(&mut buffer).await? > 0, "closed during the handshake");
+        if let Some(at) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    let refused = || String::from_utf8_lossy(&buffer).into_owned();
+    ensure!(buffer.starts_with(b"HTTP/1.1 101 "), "not upgraded: {}", refused());
+    buffer.drain(..end);
+    Ok(buffer)
+}
+
 /// An open WebSocket.
 pub(crate) struct Socket {
     stream: TcpStream,
@@ -36,20 +67,7 @@ impl Socket {
     /// Opens the `nth` WebSocket to the target.
     pub(crate) async fn open(target: &Target, nth: usize) -> anyhow::Result<Self> {
         let mut stream = target.connect(nth).await?;
-        let request = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        stream.write_all(request.as_bytes()).await?;
-        let mut buffer = Vec::with_capacity(512);
-        let end = loop {
-            ensure!(stream.read_buf(&mut buffer).await? > 0, "closed during the handshake");
-            if let Some(at) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                break at + 4;
-            }
-        };
-        let refused = || String::from_utf8_lossy(&buffer).into_owned();
-        ensure!(buffer.starts_with(b"HTTP/1.1 101 "), "not upgraded: {}", refused());
-        buffer.drain(..end);
+        let buffer = upgrade(&mut stream, None).await?;
         Ok(Self { stream, buffer })
     }
 
@@ -116,7 +134,7 @@ impl Socket {
 }
 
 /// The first whole unmasked frame: opcode, where its payload starts and ends.
-fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
+pub(crate) fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
     let (length, start) = match second & 0x7f {
         126 => (u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?).into(), 4),

@@ -2,7 +2,7 @@
 
 use testkit::process::{Builder, Service};
 
-use super::stack::{Certificate, Echo, Stack};
+use super::stack::{Certificate, Helper, Stack};
 use super::{Options, progress};
 use crate::http::Mode;
 use crate::relay::{ack, blob, fetch, group, pgbench, queue, store};
@@ -150,7 +150,7 @@ pub(super) async fn signal(options: &Options, rows: &mut Vec<Row>) -> anyhow::Re
         let each = idle::Options { sockets: options.size(10_000, 1000), registered: false };
         let service = stack.service(signal_settings()).await?;
         push(rows, idle::run(&stack.target(&service), &each).await?);
-        let echo = Echo::start().await?;
+        let echo = Helper::start("echo").await?;
         let mut row = idle::run(&echo.target(), &each).await?;
         row.name += ", bare echo";
         push(rows, row);
@@ -173,7 +173,7 @@ async fn forwards(options: &Options, stack: &Stack, rows: &mut Vec<Row>) -> anyh
         let against = forward::Options { echo: true, ..each.clone() };
         let (mut echoes, mut forwards) = (Vec::new(), Vec::new());
         for _ in 0..options.rounds() {
-            let echo = Echo::start().await?;
+            let echo = Helper::start("echo").await?;
             echoes.push(forward::run(&echo.target(), &against).await?);
             echoes.last().into_iter().for_each(progress);
             drop(echo);

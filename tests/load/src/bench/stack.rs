@@ -46,22 +46,23 @@ impl Stack {
     }
 }
 
-/// The bare echo server, in a process of its own.
-pub(super) struct Echo {
+/// A comparison program, in a process of its own.
+pub(super) struct Helper {
     process: Process,
     port: Port,
 }
 
-impl Echo {
-    pub(super) async fn start() -> anyhow::Result<Self> {
+impl Helper {
+    /// Starts what this program does under this name.
+    pub(super) async fn start(name: &str) -> anyhow::Result<Self> {
         let port = Port::reserve()?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["echo", "--listen", &port.address().to_string()]);
-        let log = std::env::temp_dir().join(format!("load-echo-{}", port.number()));
-        let process = Process::start("echo", &command, &log)?;
+        command.args([name, "--listen", &port.address().to_string()]);
+        let log = std::env::temp_dir().join(format!("load-{name}-{}", port.number()));
+        let process = Process::start(name, &command, &log)?;
         let end = Instant::now() + Duration::from_secs(10);
-        while tokio::net::TcpStream::connect(port.address()).await.is_err() {
-            ensure!(Instant::now() < end, "the echo server does not listen: {}", process.log());
+        while !listens(port.number()) {
+            ensure!(Instant::now() < end, "{name} does not listen: {}", process.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         std::fs::remove_file(log)?;
@@ -75,6 +76,15 @@ impl Echo {
             postgres_pid: None,
         }
     }
+}
+
+/// Whether anybody listens on a port. Looks without connecting, which the copy relay would take
+/// for a client.
+fn listens(port: u16) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    // local address, remote address, state: 0A is LISTEN
+    let wanted = format!(":{port:04X} 00000000:0000 0A");
+    sockets.lines().any(|line| line.contains(&wanted))
 }
 
 /// A self-signed certificate in files, for handshakes like those in front of the app.

@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use testkit::keys::Peer;
 
 use super::forward::register;
-use crate::meter::{Meter, resident};
+use crate::meter::{Meter, settled};
 use crate::report::Row;
 use crate::target::Target;
 use crate::ws::Socket;
@@ -70,18 +70,4 @@ async fn drain(sockets: &mut [Socket]) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
-}
-
-/// Resident memory once it has stopped changing.
-async fn settled(pid: u32) -> anyhow::Result<u64> {
-    let mut last = resident(pid).context("the server is gone")?;
-    for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        let now = resident(pid).context("the server is gone")?;
-        if now.abs_diff(last) < 64 * 1024 {
-            return Ok(now);
-        }
-        last = now;
-    }
-    Ok(last)
 }
