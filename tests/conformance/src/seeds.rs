@@ -6,6 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use testkit::vectors::{Action, RelayStep, Script, Vectors};
 
+use crate::pad::vectors::{self, Generation, Step, unhex};
+
 /// Longer inputs only make a fuzzer slow.
 const LENGTH_MAX: usize = 16 * 1024;
 
@@ -51,9 +53,40 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             }
         }
     }
+    seeds.extend(pad_seeds());
     seeds.retain(|(_, seed)| !seed.is_empty());
     seeds.sort();
     seeds.dedup();
+    seeds
+}
+
+/// Packets of both generations, encrypted frames and certificates, as they were recorded.
+fn pad_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for scenario in vectors::load() {
+        for certificate in &scenario.certificates {
+            seeds.extend(unhex(&certificate.certificate_hex).map(|bytes| ("certificate", bytes)));
+        }
+        for step in &scenario.steps {
+            let (Step::C2s(said) | Step::S2c(said)) = step else { continue };
+            let frame = said.wire.as_deref().and_then(|wire| unhex(wire).ok());
+            seeds.extend(frame.map(|frame| ("pad_cipher", frame)));
+            if said.layer.is_some() {
+                continue;
+            }
+            let target = match scenario.generation {
+                Generation::A => "pad_ws",
+                _ => "pad_tcp",
+            };
+            let packet = said.packet(scenario.generation).unwrap_or_default();
+            if target == "pad_ws" && packet.get(2..4) == Some(&[2, 0]) {
+                seeds.push(("certificate", packet[8..].to_vec()));
+            }
+            if packet.len() <= LENGTH_MAX {
+                seeds.push((target, packet));
+            }
+        }
+    }
     seeds
 }
 

@@ -1,7 +1,10 @@
 //! What must hold for any bytes. Shared with the replay of the corpus, which needs no fuzzer.
 
+use bytes::BytesMut;
 use edge::ws::codec::{Decoder, Item, Violation};
 use proto::js::{self, Str, Value};
+use proto::pad::cipher::{self, FRAME_HEADER_BYTES, Key, Nonces, PLAIN_MAX, Secret};
+use proto::pad::{certificate, tcp, ws};
 use proto::relay::{Ack, AckBatch, BODY_DEPTH_MAX, Fields, GroupStore, MembersUpdate, Store};
 use proto::relay_blob::{Chunk, Complete, Upload};
 use proto::sign::KeyCache;
@@ -12,13 +15,17 @@ use proto::{base64, query};
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("js", js),
     ("query", query),
     ("base64", base64),
     ("signal", signal),
     ("relay", relay),
     ("websocket", websocket),
+    ("pad_ws", pad_ws),
+    ("pad_tcp", pad_tcp),
+    ("pad_cipher", pad_cipher),
+    ("certificate", certificate),
 ];
 
 /// Longer messages than this are refused by the decoder under test.
@@ -183,4 +190,114 @@ pub fn websocket(data: &[u8]) {
             Item::Pong | Item::Close(None) => {}
         }
     }
+}
+
+/// A packet is written as it was read, and so is every body that is taken.
+pub fn pad_ws(data: &[u8]) {
+    let Ok(packet) = ws::Packet::parse(data) else { return };
+    let mut written = Vec::new();
+    packet.encode(&mut written).expect("it came in a packet");
+    assert_eq!(written, data);
+    if let Ok(link) = ws::Link::parse(packet.body) {
+        written.clear();
+        link.encode(&mut written).expect("it came in a packet");
+        assert_eq!(written, packet.body);
+    }
+    if let Ok(verdict) = ws::Verdict::parse(packet.body) {
+        written.clear();
+        verdict.encode(&mut written);
+        assert_eq!(written, packet.body);
+    }
+    written.clear();
+    for name in ws::channels(packet.body) {
+        assert!(!name.contains(&0));
+        if ws::push_channel(name, &mut written).is_err() {
+            return;
+        }
+    }
+    assert!(ws::channels(&written).eq(ws::channels(packet.body)));
+}
+
+/// What is read and written again reads the same, whatever was behind it.
+pub fn pad_tcp(data: &[u8]) {
+    let Ok(packet) = tcp::Packet::parse(data) else { return };
+    let body = packet.body;
+    let mut written = Vec::new();
+    if packet.encode(&mut written).is_ok() {
+        assert_eq!(tcp::Packet::parse(&written), Ok(packet));
+        assert_eq!(written[4..], data[4..]);
+    } else {
+        assert!(data.len() > tcp::PACKET_MAX);
+        return;
+    }
+    written.clear();
+    if let Ok(string) = tcp::string(body) {
+        tcp::push_string(string, &mut written).expect("it came in a packet");
+        assert!(body.starts_with(&written));
+    }
+    written.clear();
+    if let Ok(link) = tcp::Link::parse(body) {
+        link.encode(&mut written).expect("it came in a packet");
+        assert!(body.starts_with(&written));
+    }
+    written.clear();
+    if let Ok(response) = tcp::AuthResponse::parse(body) {
+        response.encode(&mut written).expect("it came in a packet");
+        assert_eq!(tcp::AuthResponse::parse(&written), Ok(response));
+    }
+    written.clear();
+    if let Ok(created) = tcp::PadCreated::parse(body) {
+        created.encode(&mut written).expect("it came in a packet");
+        assert!(body.starts_with(&written));
+    }
+    written.clear();
+    if let Ok(names) = tcp::channels(body) {
+        tcp::push_channels(names.iter().copied(), &mut written).expect("it came in a packet");
+        assert!(body.starts_with(&written));
+    }
+}
+
+/// Frames are split alike from pieces of any size; what was not sealed does not open; what was,
+/// does.
+pub fn pad_cipher(data: &[u8]) {
+    let split = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut buffer, mut frames) = (BytesMut::new(), Vec::new());
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            while let Some(frame) = cipher::split_frame(&mut buffer) {
+                frames.push(frame);
+            }
+        }
+        (frames, buffer)
+    };
+    let whole = split(&mut std::iter::once(data));
+    assert_eq!(split(&mut data.chunks(1)), whole);
+    let key = Key::new(&[7; 32]);
+    for mut frame in whole.0 {
+        assert!(key.open(&mut frame).is_err());
+    }
+    if let Some(hello) = data.first_chunk() {
+        let _ = Secret::new([9; 32]).agree(hello);
+    }
+    let mut frame = [&[0; FRAME_HEADER_BYTES], data].concat();
+    let sealed = key.seal(&mut Nonces::new([3; 16]), &mut frame);
+    assert_eq!(sealed.is_ok(), (1..=PLAIN_MAX).contains(&data.len()));
+    if sealed.is_ok() {
+        assert_eq!(cipher::frame_bytes(&frame), Some(frame.len()));
+        let mut damaged = frame.clone();
+        *damaged.last_mut().expect("it has a header") ^= 1;
+        assert!(key.open(&mut damaged).is_err());
+        key.open(&mut frame).expect("sealed with this key");
+        assert_eq!(frame[FRAME_HEADER_BYTES..], *data);
+    }
+}
+
+/// Nothing vouches for itself; what is issued is verified, but with no other secret.
+pub fn certificate(data: &[u8]) {
+    const SECRET: &[u8] = b"a secret nobody has ever used";
+    assert!(certificate::verify(SECRET, data).is_err());
+    let issued = certificate::issue(SECRET, data);
+    assert_eq!(certificate::verify(SECRET, &issued), Ok(data));
+    assert!(certificate::verify(b"another", &issued).is_err());
+    let _ = certificate::check_expiry(data, NOW_MS);
 }
