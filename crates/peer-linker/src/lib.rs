@@ -1,13 +1,13 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
-
 mod config;
-
+#[allow(dead_code)]
+mod domain;
+mod metrics;
+mod store;
 use service::{About, Context};
-
 pub use config::Config;
-
 /// What the peer-linker process is called and where it listens by default.
 pub const ABOUT: About = About {
     name: "peer-linker",
@@ -16,7 +16,6 @@ pub const ABOUT: About = About {
     admin: "127.0.0.1:18080",
     aliases: &[],
 };
-
 /// Builds the service and serves it until asked to drain.
 ///
 /// # Errors

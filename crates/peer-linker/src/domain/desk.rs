@@ -1,0 +1,319 @@
+//! The shell around the rules: asks the store, decides, tells.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use edge::LimitKey;
+use parking_lot::{Mutex, MutexGuard};
+use pg::{GroupCommit, Lease};
+use sqlx::PgPool;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+use super::{
+    event::{ClientId, Effect, Event, Name},
+    line::Line,
+    meter::{Meter, Payer},
+    pads::{Limits, Namespace, PadKey, Pads},
+    seat::Seat,
+};
+use crate::{
+    metrics::Metrics,
+    store::pad::{self, Held},
+};
+
+/// How long a link request waits for the database to say where a pad is.
+const LOCATE: Duration = Duration::from_secs(1);
+
+/// Everything the clients of one process share.
+pub(crate) struct Desk<L> {
+    state: Mutex<State<L>>,
+    next_client: AtomicU64,
+    pub(super) pool: PgPool,
+    pub(super) lease: Lease,
+    registers: GroupCommit<Held, bool>,
+    pub(super) meter: Meter,
+    pub(super) metrics: Metrics,
+    /// Other processes run, so that a pad may be there.
+    pub(super) siblings: AtomicBool,
+    /// Told when there is something to give back.
+    pub(super) released: Notify,
+}
+
+struct State<L> {
+    pads: Pads,
+    seats: HashMap<ClientId, Arc<Seat<L>>>,
+    /// Pads to give back to the database. No more than were registered before it went away.
+    releases: VecDeque<Held>,
+    effects: Vec<Effect>,
+}
+
+/// Where a pad is. Links to pads at other processes are refused until replicas can talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whereabouts {
+    HereOrNowhere,
+    Elsewhere,
+}
+
+impl<L: Line> Desk<L> {
+    pub(crate) fn new(
+        limits: Limits,
+        (pool, lease): (PgPool, Lease),
+        registers: GroupCommit<Held, bool>,
+        (meter, metrics): (Meter, Metrics),
+    ) -> Self {
+        let state = State {
+            pads: Pads::new(limits),
+            seats: HashMap::new(),
+            releases: VecDeque::new(),
+            effects: Vec::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+            next_client: AtomicU64::new(1),
+            pool,
+            lease,
+            registers,
+            meter,
+            metrics,
+            siblings: AtomicBool::new(false),
+            released: Notify::new(),
+        }
+    }
+
+    /// Seats a client that has connected.
+    pub(crate) fn open(
+        &self,
+        namespace: Namespace,
+        address: LimitKey,
+        line: L,
+        payer: Payer,
+    ) -> Arc<Seat<L>> {
+        let client = ClientId(self.next_client.fetch_add(1, Ordering::Relaxed));
+        let seat = Arc::new(Seat::new(client, namespace, address, line, payer));
+        self.state.lock().seats.insert(client, seat.clone());
+        seat
+    }
+
+    /// A client is gone: its pad is free, whoever it was linked to is told.
+    pub(crate) fn gone(&self, seat: &Seat<L>) {
+        let mut state = self.state.lock();
+        state.seats.remove(&seat.client);
+        self.decide(state, |pads, out| pads.gone(seat.client, out));
+    }
+
+    /// Registers a pad, here and in the database.
+    pub(crate) async fn register(&self, seat: &Seat<L>, id: u32, name: &[u8]) {
+        let key = PadKey { namespace: seat.namespace, name: Name::from(name) };
+        let digest = key.digest();
+        let reserved = self.decide(self.state.lock(), |pads, out| {
+            pads.reserve(seat.client, id, key, seat.address, out)
+        });
+        let Some(reserved) = reserved else { return };
+        let held = Held { digest, pad: reserved.0 };
+        let taken = self.registers.write(held.clone()).await;
+        let is_ours = matches!(taken, Ok(true));
+        if let Err(why) = &taken {
+            tracing::debug!(%why, "pad not registered");
+        }
+        let mut state = self.state.lock();
+        // After an error the row may be there all the same; a pad whose client left has one.
+        if taken.is_err() {
+            state.releases.push_back(held.clone());
+        }
+        let now = Instant::now();
+        let confirmed = self.decide(state, |pads, out| match is_ours {
+            true => pads.confirm(reserved, id, now, out),
+            false => {
+                pads.cancel(reserved, id, out);
+                true
+            }
+        });
+        if !confirmed {
+            self.state.lock().releases.push_back(held);
+        } else if is_ours {
+            self.metrics.registered.inc();
+        }
+        self.released.notify_one();
+    }
+
+    /// Gives the client's pad back.
+    pub(crate) fn unregister(&self, seat: &Seat<L>, id: u32) {
+        self.decide(self.state.lock(), |pads, out| pads.unregister(seat.client, id, out));
+    }
+
+    /// Asks for a link to the pad of that name.
+    pub(crate) async fn link(&self, seat: &Seat<L>, id: u32, requestee: &[u8], secret: Bytes) {
+        let requestee = Name::from(requestee);
+        let key = PadKey { namespace: seat.namespace, name: requestee.clone() };
+        if self.locate(&key).await == Whereabouts::Elsewhere {
+            self.metrics.elsewhere.inc();
+            return self.refuse(seat, id);
+        }
+        let now = Instant::now();
+        self.decide(self.state.lock(), |pads, out| {
+            pads.link(seat.client, id, (requestee, secret), now, out);
+        });
+    }
+
+    /// Takes the answer to a link request.
+    pub(crate) fn answer(&self, seat: &Seat<L>, id: u32, requester: &[u8], ok: bool) {
+        self.decide(self.state.lock(), |pads, out| {
+            pads.answer(seat.client, id, requester, ok, out);
+        });
+    }
+
+    /// Ends the client's link.
+    pub(crate) fn unlink(&self, seat: &Seat<L>, id: u32) {
+        self.decide(self.state.lock(), |pads, out| pads.unlink(seat.client, id, out));
+    }
+
+    /// Passes payload of `bytes` bytes on; waits as long as the client should not be read. A client
+    /// that is not linked gets its refusal.
+    pub(crate) async fn pass(&self, seat: &Seat<L>, id: u32, payload: L::Payload, bytes: usize) {
+        if self.meter.is_on() {
+            let payer = seat.payer.lock().clone();
+            self.meter.spend(&payer, bytes).await;
+        }
+        if seat.pass(payload).await {
+            self.metrics.passed_packets.inc();
+            self.metrics.passed_bytes.inc_by(bytes as u64);
+        } else {
+            self.refuse(seat, id);
+        }
+    }
+
+    /// Refuses a request.
+    pub(crate) fn refuse(&self, seat: &Seat<L>, id: u32) {
+        seat.line.tell(&Event::Answer { id, ok: false });
+    }
+
+    /// The client has shown another certificate.
+    pub(crate) fn pays(&self, seat: &Seat<L>, payer: Payer) {
+        *seat.payer.lock() = payer;
+    }
+
+    /// Ends requests that are due.
+    pub(super) fn expire(&self) {
+        let state = self.state.lock();
+        let now = Instant::now();
+        if state.pads.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.decide(state, |pads, out| pads.expire(now, out));
+        }
+    }
+
+    /// What the database has to be told, at most `count` of it.
+    pub(super) fn take_releases(&self, count: usize) -> Vec<Held> {
+        let mut state = self.state.lock();
+        let count = count.min(state.releases.len());
+        state.releases.drain(..count).collect()
+    }
+
+    /// Puts back what the database could not be told.
+    pub(super) fn put_back(&self, releases: Vec<Held>) {
+        let mut state = self.state.lock();
+        for held in releases.into_iter().rev() {
+            state.releases.push_front(held);
+        }
+        let waiting = i64::try_from(state.releases.len()).unwrap_or(i64::MAX);
+        self.metrics.releases_waiting.set(waiting);
+    }
+
+    /// Every registered pad, with its client.
+    pub(super) fn held(&self) -> Vec<(Held, ClientId)> {
+        let state = self.state.lock();
+        let pads = state.pads.registered_pads();
+        pads.map(|(pad, client, digest)| (Held { digest, pad: pad.0 }, client)).collect()
+    }
+
+    /// Ends the connection of a client whose pad's name is another's now.
+    pub(super) fn evict(&self, client: ClientId) {
+        self.metrics.pads_lost.inc();
+        if let Some(seat) = self.state.lock().seats.get(&client) {
+            seat.line.close();
+        }
+    }
+
+    /// Whether nobody is connected and nothing is left to be said to the database.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.seats.is_empty() && state.releases.is_empty()
+    }
+
+    /// Asks the database only when the pad is not here and somebody else might have it.
+    async fn locate(&self, key: &PadKey) -> Whereabouts {
+        if !self.siblings.load(Ordering::Relaxed) || self.state.lock().pads.is_here(key) {
+            return Whereabouts::HereOrNowhere;
+        }
+        let digest = key.digest();
+        let asked = timeout(LOCATE, pad::is_elsewhere(&self.pool, &self.lease, &digest)).await;
+        match asked {
+            Ok(Ok(true)) => Whereabouts::Elsewhere,
+            _ => Whereabouts::HereOrNowhere,
+        }
+    }
+
+    /// Lets the rules decide and does what follows, all under one lock: what clients are told comes
+    /// in the order it was decided.
+    fn decide<T>(
+        &self,
+        mut state: MutexGuard<'_, State<L>>,
+        rule: impl FnOnce(&mut Pads, &mut Vec<Effect>) -> T,
+    ) -> T {
+        let mut effects = std::mem::take(&mut state.effects);
+        let decided = rule(&mut state.pads, &mut effects);
+        for effect in effects.drain(..) {
+            self.carry_out(&mut state, effect);
+        }
+        state.effects = effects;
+        let (pads, links, requests) = state.pads.counts();
+        let metrics = &self.metrics;
+        let gauges = [(&metrics.pads, pads), (&metrics.links, links), (&metrics.requests, requests)];
+        for (gauge, value) in gauges {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        decided
+    }
+
+    fn carry_out(&self, state: &mut State<L>, effect: Effect) {
+        match effect {
+            Effect::Tell(client, event) => {
+                match &event {
+                    Event::Granted { .. } => self.metrics.granted.inc(),
+                    Event::Denied { .. } => self.metrics.denied.inc(),
+                    _ => {}
+                }
+                if let Some(seat) = state.seats.get(&client) {
+                    seat.line.tell(&event);
+                }
+            }
+            Effect::Join(one, other) => {
+                if let (Some(one), Some(other)) = (state.seats.get(&one), state.seats.get(&other)) {
+                    one.join(&other.line);
+                    other.join(&one.line);
+                }
+            }
+            Effect::Part(one, other) => {
+                for client in [one, other] {
+                    if let Some(seat) = state.seats.get(&client) {
+                        seat.part();
+                    }
+                }
+            }
+            Effect::Release(pad, digest) => {
+                state.releases.push_back(Held { digest, pad: pad.0 });
+                self.released.notify_one();
+            }
+            Effect::Limited(limit) => self.metrics.limited(limit),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! HTTP pads: one sender, one reader, and a handful of buffers between them.
+//!
+//! Whoever comes first waits for the other. From then on the name is taken until both are done.
+//! What the sender does not finish never looks finished to the reader.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use crate::metrics::Metrics;
+
+/// Chunks between sender and reader; each is at most what one read of a socket gives.
+const CHUNKS: usize = 4;
+
+/// What HTTP pads may take.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    /// Pads in use at once.
+    pub(crate) max: usize,
+    /// Time to wait for the other side.
+    pub(crate) meet: Duration,
+    /// Time in which nothing moves before a transfer is given up.
+    pub(crate) stall: Duration,
+}
+
+/// Why there is no transfer, or no more of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// Another one of the same side has the name.
+    Taken,
+    /// Too many HTTP pads are in use.
+    Full,
+    /// The other side did not come in time.
+    Unmet,
+    /// The other side left before the end.
+    Left,
+    /// Nothing moved for too long.
+    Stalled,
+}
+
+/// Length of what is sent, where the sender told.
+pub(crate) type Announced = Option<u64>;
+
+/// Every HTTP pad of this process.
+pub(crate) struct Transfers {
+    places: Arc<Places>,
+    bounds: Bounds,
+}
+
+struct Places {
+    by_name: Mutex<HashMap<Box<[u8]>, Place>>,
+    metrics: Arc<Metrics>,
+}
+
+/// What happens under one name. The name is free when both sides have let go of it.
+#[derive(Default)]
+struct Place {
+    sender: bool,
+    reader: bool,
+    /// What the side that waits has for the other.
+    waiting: Option<Waiting>,
+}
+
+enum Waiting {
+    Sender(oneshot::Sender<()>, Announced, mpsc::Receiver<Piece>),
+    Reader(oneshot::Sender<Announced>, mpsc::Sender<Piece>),
+}
+
+enum Piece {
+    Data(Bytes),
+    /// All of it was sent. The reader says when it has come to this.
+    End(oneshot::Sender<()>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Sender,
+    Reader,
+}
+
+/// One side's claim to a name.
+struct Claim {
+    places: Arc<Places>,
+    name: Box<[u8]>,
+    side: Side,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut by_name = self.places.by_name.lock();
+        let Some(place) = by_name.get_mut(&self.name) else { return };
+        *place.of(self.side) = false;
+        let waiting = place.waiting.take();
+        if !place.sender && !place.reader {
+            by_name.remove(&self.name);
+            self.places.metrics.transfers.dec();
+        }
+        drop(by_name);
+        drop(waiting); // wakes nobody under the lock
+    }
+}
+
+impl Place {
+    fn of(&mut self, side: Side) -> &mut bool {
+        match side {
+            Side::Sender => &mut self.sender,
+            Side::Reader => &mut self.reader,
+        }
+    }
+}
+
+/// The sending half of a transfer.
+pub(crate) struct Sending {
+    pieces: mpsc::Sender<Piece>,
+    stall: Duration,
+    claim: Claim,
+}
+
+/// The reading half of a transfer: a stream that ends with an error unless all was sent.
+pub(crate) struct Reading {
+    pieces: mpsc::Receiver<Piece>,
+    /// Length of the whole, where the sender told.
+    pub(crate) announced: Announced,
+    over: bool,
+    _claim: Claim,
+}
+
+impl Transfers {
+    pub(crate) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Self {
+        Self { places: Arc::new(Places { by_name: Mutex::default(), metrics }), bounds }
+    }
+
+    /// Comes to the pad `name` as its sender, and waits for the reader.
+    ///
+    /// # Errors
+    /// [`Failed::Taken`], [`Failed::Full`], [`Failed::Unmet`].
+    pub(crate) async fn send(&self, name: &[u8], announced: Announced) -> Result<Sending, Failed> {
+        let stall = self.bounds.stall;
+        let (sending, met) = {
+            let mut by_name = self.places.by_name.lock();
+            let (claim, waiting) = self.claim(&mut by_name, name, Side::Sender)?;
+            match waiting {
+                Some(Waiting::Reader(met, pieces)) => {
+                    let _ = met.send(announced); // a reader that left shows at the first chunk
+                    return Ok(Sending { pieces, stall, claim });
+                }
+                _ => {
+                    let (pieces, reader) = mpsc::channel(CHUNKS);
+                    let (meeting, met) = oneshot::channel();
+                    if let Some(place) = by_name.get_mut(name) {
+                        place.waiting = Some(Waiting::Sender(meeting, announced, reader));
+                    }
+                    (Sending { pieces, stall, claim }, met)
+                }
+            }
+        };
+        self.meet(met).await.map(|()| sending)
+    }
+
+    /// Comes to the pad `name` as its reader, and waits for the sender.
+    ///
+    /// # Errors
+    /// [`Failed::Taken`], [`Failed::Full`], [`Failed::Unmet`].
+    pub(crate) async fn read(&self, name: &[u8]) -> Result<Reading, Failed> {
+        let (mut reading, met) = {
+            let mut by_name = self.places.by_name.lock();
+            let (claim, waiting) = self.claim(&mut by_name, name, Side::Reader)?;
+            let reading =
+                |pieces, announced| Reading { pieces, announced, over: false, _claim: claim };
+            match waiting {
+                Some(Waiting::Sender(met, announced, pieces)) => {
+                    let _ = met.send(()); // a sender that left shows as a broken transfer
+                    return Ok(reading(pieces, announced));
+                }
+                _ => {
+                    let (sender, pieces) = mpsc::channel(CHUNKS);
+                    let (meeting, met) = oneshot::channel();
+                    if let Some(place) = by_name.get_mut(name) {
+                        place.waiting = Some(Waiting::Reader(meeting, sender));
+                    }
+                    (reading(pieces, None), met)
+                }
+            }
+        };
+        reading.announced = self.meet(met).await?;
+        Ok(reading)
+    }
+
+    /// Takes one side of a name, and what the other side has left for it.
+    fn claim(
+        &self,
+        by_name: &mut HashMap<Box<[u8]>, Place>,
+        name: &[u8],
+        side: Side,
+    ) -> Result<(Claim, Option<Waiting>), Failed> {
+        let metrics = &self.places.metrics;
+        let count = by_name.len();
+        let place = match by_name.entry(name.into()) {
+            Entry::Occupied(place) => place.into_mut(),
+            Entry::Vacant(_) if count >= self.bounds.max => {
+                metrics.transfers_refused.inc();
+                return Err(Failed::Full);
+            }
+            Entry::Vacant(place) => {
+                metrics.transfers.inc();
+                place.insert(Place::default())
+            }
+        };
+        // Nobody waits in a place that is not new: both are there, or one of two has left.
+        let is_new = !place.sender && !place.reader;
+        if *place.of(side) || (!is_new && place.waiting.is_none()) {
+            metrics.transfers_refused.inc();
+            return Err(Failed::Taken);
+        }
+        *place.of(side) = true;
+        let claim = Claim { places: self.places.clone(), name: name.into(), side };
+        Ok((claim, place.waiting.take()))
+    }
+
+    async fn meet<T>(&self, met: oneshot::Receiver<T>) -> Result<T, Failed> {
+        match timeout(self.bounds.meet, met).await {
+            Ok(Ok(said)) => Ok(said),
+            _ => {
+                self.places.metrics.transfers_unmet.inc();
+                Err(Failed::Unmet)
+            }
+        }
+    }
+}
+
+impl Sending {
+    /// Hands a chunk on; waits while the reader has enough.
+    ///
+    /// # Errors
+    /// [`Failed::Left`] and [`Failed::Stalled`].
+    pub(crate) async fn push(&self, chunk: Bytes) -> Result<(), Failed> {
+        let bytes = chunk.len() as u64;
+        self.hand(Piece::Data(chunk)).await?;
+        self.claim.places.metrics.transfer_bytes.inc_by(bytes);
+        Ok(())
+    }
+
+    /// All is sent: waits until the reader has come to the end.
+    ///
+    /// # Errors
+    /// As [`Sending::push`].
+    pub(crate) async fn finish(self) -> Result<(), Failed> {
+        let (done, seen) = oneshot::channel();
+        self.hand(Piece::End(done)).await?;
+        match timeout(self.stall, seen).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Failed::Left),
+            Err(_) => Err(Failed::Stalled),
+        }
+    }
+
+    /// How long nothing may move.
+    pub(crate) fn stall(&self) -> Duration {
+        self.stall
+    }
+
+    async fn hand(&self, piece: Piece) -> Result<(), Failed> {
+        match timeout(self.stall, self.pieces.send(piece)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Failed::Left),
+            Err(_) => Err(Failed::Stalled),
+        }
+    }
+}
+
+/// The sender left before it was done.
+#[derive(Debug, thiserror::Error)]
+#[error("the sender left before the end")]
+pub(crate) struct Cut;
+
+impl Stream for Reading {
+    type Item = Result<Bytes, Cut>;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        match ready!(self.pieces.poll_recv(task)) {
+            Some(Piece::Data(chunk)) => Poll::Ready(Some(Ok(chunk))),
+            Some(Piece::End(done)) => {
+                self.over = true;
+                let _ = done.send(()); // a sender that does not want to know
+                Poll::Ready(None)
+            }
+            None => {
+                self.over = true;
+                Poll::Ready(Some(Err(Cut)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
