@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hash, RandomState},
+    str::FromStr,
     time::Duration,
 };
 
@@ -22,6 +23,28 @@ pub struct Rate {
     pub burst: u32,
     /// What comes back per second.
     pub per_second: u32,
+}
+
+/// A [`Rate`] as settings have it, `PER_SECOND:BURST` in units or bytes, or `off`.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance(pub Option<Rate>);
+
+impl FromStr for Allowance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let wrong = || "expected PER_SECOND:BURST, such as 200:1000 or 4mb:16mb, or off".to_owned();
+        let (per_second, burst) = text.split_once(':').ok_or_else(wrong)?;
+        let amount = |text| u32::try_from(service::size::parse(text)?).map_err(|_| wrong());
+        let (per_second, burst) = (amount(per_second)?, amount(burst)?);
+        if per_second == 0 || burst == 0 {
+            return Err(wrong());
+        }
+        Ok(Self(Some(Rate { burst, per_second })))
+    }
 }
 
 /// One token bucket per key. Keys that have their full burst again take no memory for long.
@@ -167,5 +190,16 @@ mod tests {
             keyed.check_at(&key, 10, now).unwrap();
         }
         assert!(held(&keyed) <= 160);
+    }
+
+    #[test]
+    fn rates_are_read_as_they_are_written_in_the_help() {
+        let rate = |text: &str| text.parse::<Allowance>().map(|Allowance(rate)| rate);
+        let mb = rate("4mb:16mb").unwrap().unwrap();
+        assert_eq!((mb.per_second, mb.burst), (4 << 20, 16 << 20));
+        assert!(rate("off").unwrap().is_none());
+        for wrong in ["", "5", "0:5", "5:0", "5:x", "8gb:9gb"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
     }
 }

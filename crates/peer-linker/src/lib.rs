@@ -1,13 +1,21 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
+
+#[allow(dead_code, reason = "the connections come next")]
 mod config;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the connections come next")]
 mod domain;
+#[allow(dead_code, reason = "the connections come next")]
 mod metrics;
 mod store;
+#[allow(dead_code, reason = "the connections come next")]
+mod transport;
+
 use service::{About, Context};
+
 pub use config::Config;
+
 /// What the peer-linker process is called and where it listens by default.
 pub const ABOUT: About = About {
     name: "peer-linker",
@@ -16,6 +24,7 @@ pub const ABOUT: About = About {
     admin: "127.0.0.1:18080",
     aliases: &[],
 };
+
 /// Builds the service and serves it until asked to drain.
 ///
 /// # Errors

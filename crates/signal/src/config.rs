@@ -1,7 +1,8 @@
 //! Settings of the signal service.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
+use edge::limit::Allowance;
 use service::{duration, size};
 
 /// Settings of the signal service; what each is for stands in its help text.
@@ -89,28 +90,6 @@ pub(crate) struct PresenceArgs {
     /// Where the program's source is offered, told in every register_ack.
     #[arg(long, env = "SOURCE_URL", value_name = "URL", default_value = "")]
     pub(crate) source_url: String,
-}
-
-/// A token bucket: so much per second, so much at once; or off.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowance(pub(crate) Option<edge::limit::Rate>);
-
-impl FromStr for Allowance {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let wrong = || "expected PER_SECOND:BURST, such as 200:1000 or 4mb:16mb, or off".to_owned();
-        let (per_second, burst) = text.split_once(':').ok_or_else(wrong)?;
-        let amount = |text| u32::try_from(size::parse(text)?).map_err(|_| wrong());
-        let (per_second, burst) = (amount(per_second)?, amount(burst)?);
-        if per_second == 0 || burst == 0 {
-            return Err(wrong());
-        }
-        Ok(Self(Some(edge::limit::Rate { burst, per_second })))
-    }
 }
 
 /// What clients may spend; all off by default under the open policy.
@@ -257,17 +236,6 @@ pub(crate) struct Allowances {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rates_are_read_as_they_are_written_in_the_help() {
-        let rate = |text: &str| text.parse::<Allowance>().map(|Allowance(rate)| rate);
-        let mb = rate("4mb:16mb").unwrap().unwrap();
-        assert_eq!((mb.per_second, mb.burst), (4 << 20, 16 << 20));
-        assert!(rate("off").unwrap().is_none());
-        for wrong in ["", "5", "0:5", "5:0", "5:x", "8gb:9gb"] {
-            assert!(rate(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn limits_are_on_unless_the_policy_is_open() {

@@ -277,7 +277,8 @@ impl<L: Line> Desk<L> {
         state.effects = effects;
         let (pads, links, requests) = state.pads.counts();
         let metrics = &self.metrics;
-        let gauges = [(&metrics.pads, pads), (&metrics.links, links), (&metrics.requests, requests)];
+        let gauges =
+            [(&metrics.pads, pads), (&metrics.links, links), (&metrics.requests, requests)];
         for (gauge, value) in gauges {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }

@@ -198,6 +198,12 @@ impl Transfers {
         Ok(reading)
     }
 
+    /// Counts the end of a transfer that had begun.
+    pub(crate) fn count(&self, whole: bool) {
+        let metrics = &self.places.metrics;
+        if whole { metrics.transfers_done.inc() } else { metrics.transfers_broken.inc() }
+    }
+
     /// Takes one side of a name, and what the other side has left for it.
     fn claim(
         &self,

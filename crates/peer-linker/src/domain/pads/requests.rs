@@ -49,7 +49,8 @@ impl Pads {
                 return;
             }
             self.deadlines.pop_first();
-            let Some(Ask { id, to, .. }) = self.pads.get_mut(&pad).and_then(|pad| pad.asking.take())
+            let Some(Ask { id, to, .. }) =
+                self.pads.get_mut(&pad).and_then(|pad| pad.asking.take())
             else {
                 continue;
             };
@@ -92,7 +93,7 @@ impl Pads {
         let key = PadKey { namespace, name: requestee };
         match self.registered(&key) {
             Some(other) => self.forward(pad, id, other, secret, now, out),
-            None => self.wait(pad, id, key, secret, now),
+            None => self.wait(pad, id, key, &secret, now),
         }
     }
 
@@ -134,7 +135,7 @@ impl Pads {
         pad: PadId,
         id: u32,
         key: PadKey,
-        secret: Bytes,
+        secret: &Bytes,
         now: Instant,
     ) -> Result<(), Refusal> {
         let Some(wait_time) = self.limits.wait_time else { return Err(None) };
@@ -148,7 +149,7 @@ impl Pads {
         self.waiting.entry(key.clone()).or_default().push_back(pad);
         let deadline = now + wait_time;
         // A copy: the secret lives longer than the buffer it came in should.
-        let secret = Bytes::copy_from_slice(&secret);
+        let secret = Bytes::copy_from_slice(secret);
         self.begin(pad, Ask { id, deadline, to: Target::Name(key, secret) });
         Ok(())
     }
@@ -227,10 +228,13 @@ impl Pads {
         let client = own.client;
         let Some(Ask { id, deadline, to }) = own.asking.take() else { return };
         self.deadlines.remove(&(deadline, pad));
-        out.push(Effect::Tell(client, match to {
-            Target::Pad(_) => Event::Withdrawn { id },
-            Target::Name(..) => Event::Answer { id, ok: false },
-        }));
+        out.push(Effect::Tell(
+            client,
+            match to {
+                Target::Pad(_) => Event::Withdrawn { id },
+                Target::Name(..) => Event::Answer { id, ok: false },
+            },
+        ));
         match to {
             Target::Pad(requestee) => {
                 let other = self.pads.get_mut(&requestee);

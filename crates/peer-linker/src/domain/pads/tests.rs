@@ -220,13 +220,8 @@ fn a_request_may_wait_for_its_pad() {
     assert_eq!(table.link(A, 2, b"b", b"x"), []);
     assert_eq!(table.link(C, 2, b"b", b"y"), []);
     let forwarded = |client| Effect::Tell(client, Event::Forwarded { id: 2 });
-    let found = [
-        answer(B, 1, true),
-        auth(B, b"a", b"x"),
-        forwarded(A),
-        auth(B, b"c", b"y"),
-        forwarded(C),
-    ];
+    let found =
+        [answer(B, 1, true), auth(B, b"a", b"x"), forwarded(A), auth(B, b"c", b"y"), forwarded(C)];
     assert_eq!(table.register(B, 1, b"b"), found);
     table.run(|pads, out| pads.gone(B, out));
     assert_eq!(table.link(A, 3, b"b", b""), []);
@@ -237,8 +232,7 @@ fn a_request_may_wait_for_its_pad() {
 
 #[test]
 fn limits_refuse() {
-    let refused =
-        |limit, client, id| vec![Effect::Limited(limit), answer(client, id, false)];
+    let refused = |limit, client, id| vec![Effect::Limited(limit), answer(client, id, false)];
     let mut table = Table::with_pads(Limits { pads_per_address: 3, ..limits() });
     let far = ClientId(9);
     assert_eq!(table.register(far, 1, b"x"), refused(Limited::PadsPerAddress, far, 1));

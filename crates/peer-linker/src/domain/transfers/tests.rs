@@ -89,20 +89,20 @@ async fn a_reader_that_leaves_is_noticed() {
     assert_eq!((sent, left.into_inner()), (Err(Failed::Left), true));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn waiting_ends_and_stalling_ends() {
-    let transfers = transfers(bounds());
+    let short = Duration::from_millis(30);
+    let transfers = transfers(Bounds { max: 2, meet: short, stall: short });
     assert_eq!(transfers.read(b"n").await.err(), Some(Failed::Unmet));
     assert_eq!(transfers.send(b"n", None).await.err(), Some(Failed::Unmet));
     assert!(transfers.places.by_name.lock().is_empty());
-    let reading = async {
-        let reading = transfers.read(b"n").await.unwrap();
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        drop(reading);
-    };
-    let sending = send(&transfers, 50);
-    let (sent, ()) = tokio::join!(sending, reading);
-    assert_eq!(sent, Err(Failed::Stalled));
+    // Polled first, so that the reader is there within the short time to meet.
+    let (reading, sending) = tokio::join!(transfers.read(b"n"), transfers.send(b"n", None));
+    let (_reading, sending) = (reading.unwrap(), sending.unwrap());
+    for _ in 0..CHUNKS {
+        sending.push(Bytes::from_static(b"x")).await.unwrap();
+    }
+    assert_eq!(sending.push(Bytes::from_static(b"x")).await, Err(Failed::Stalled));
 }
 
 #[tokio::test]
