@@ -4,6 +4,7 @@
 //! * [`process`] starts a service's own binary on ports of its own and ends it however a test wants;
 //! * [`database`] hands out a fresh migrated database, [`cluster`] a whole Postgres that may be killed;
 //! * [`vectors`] replays what the original servers answered;
+//! * [`pad_client`] speaks both generations of the pad protocols;
 //! * [`keys`], [`relay_client`], [`signal_client`] speak PeerLink the way an honest client does,
 //!   [`book_client`] peerbook's two dialects;
 //! * [`smtp_sink`] takes a service's mail, [`webdriver`] drives a real browser.
@@ -18,6 +19,7 @@ pub mod database;
 pub mod http_client;
 pub mod json_socket;
 pub mod keys;
+pub mod pad_client;
 pub mod process;
 pub mod relay_client;
 pub mod signal_client;
