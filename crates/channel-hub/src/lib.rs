@@ -2,8 +2,16 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
+#[allow(dead_code, reason = "the connections come next")]
 mod config;
+#[allow(dead_code, reason = "the connections come next")]
 mod domain;
+#[allow(dead_code, reason = "the connections come next")]
+mod metrics;
+#[allow(dead_code, reason = "the connections come next")]
+mod protocol;
+#[allow(dead_code, reason = "the connections come next")]
+mod store;
 
 use service::{About, Context};
 

@@ -79,7 +79,7 @@ pub(crate) enum Refusal {
     Waiting,
     /// Nobody waits for this answer, or not for this session's.
     NotAsked,
-    /// The answer is not well-formed.
+    /// The packet is not well-formed, or of a type that clients do not send.
     Malformed,
     /// More channels than a limit allows.
     ManyChannels,
@@ -87,6 +87,40 @@ pub(crate) enum Refusal {
     ManyRequests,
     /// The database is away.
     Storage,
+}
+
+impl Refusal {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::NoName,
+        Self::LongName,
+        Self::Taken,
+        Self::NoChannel,
+        Self::LongList,
+        Self::Waiting,
+        Self::NotAsked,
+        Self::Malformed,
+        Self::ManyChannels,
+        Self::ManyRequests,
+        Self::Storage,
+    ];
+
+    /// The reason as a metric's label.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoName => "no_name",
+            Self::LongName => "long_name",
+            Self::Taken => "taken",
+            Self::NoChannel => "no_channel",
+            Self::LongList => "long_list",
+            Self::Waiting => "waiting",
+            Self::NotAsked => "not_asked",
+            Self::Malformed => "malformed",
+            Self::ManyChannels => "many_channels",
+            Self::ManyRequests => "many_requests",
+            Self::Storage => "storage",
+        }
+    }
 }
 
 /// What a session is sent.
@@ -212,11 +246,7 @@ impl<L: Clone> Hub<L> {
     ///
     /// # Errors
     /// The name is empty, too long or taken, or there are too many channels.
-    pub(crate) fn take(
-        &mut self,
-        session: SessionId,
-        name: &Arc<[u8]>,
-    ) -> Result<ChannelId, Refusal> {
+    pub(crate) fn take(&mut self, session: SessionId, name: &Arc<[u8]>) -> Result<Held, Refusal> {
         let limits = self.limits;
         if name.is_empty() {
             return Err(Refusal::NoName);
@@ -252,17 +282,23 @@ impl<L: Clone> Hub<L> {
             queue: VecDeque::new(),
         };
         self.channels.insert(id, channel);
-        Ok(id)
+        Ok(Held { generation, name: name.clone(), channel: id })
     }
 
-    /// The name has been written down: everybody sees the channel. `false` when it is gone already.
-    pub(crate) fn list(&mut self, channel: ChannelId) -> bool {
-        let Some(channel) = self.channels.get_mut(&channel) else { return false };
-        if !channel.listed {
-            channel.listed = true;
-            self.listings[channel.generation as usize].added(&channel.name);
-        }
-        true
+    /// The name has been written down: everybody sees the channel, and its owner's request `id` has
+    /// succeeded. `None` when the channel is gone already.
+    pub(crate) fn list(&mut self, channel: ChannelId, id: u32) -> Option<Effects<L>> {
+        let channel = self.channels.get_mut(&channel).filter(|channel| !channel.listed)?;
+        channel.listed = true;
+        self.listings[channel.generation as usize].added(&channel.name);
+        let (owner, mut effects) = (channel.owner, Effects::new());
+        self.say(owner, Say::Success(id), &mut effects);
+        Some(effects)
+    }
+
+    /// Whether the channel is there, listed or not.
+    pub(crate) fn has(&self, channel: ChannelId) -> bool {
+        self.channels.contains_key(&channel)
     }
 
     /// The name could not be written down, or another process has it. The row, if there may be

@@ -1,13 +1,9 @@
 //! The list of channels as it goes over the wire, made once for all who ask for it.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
+use proto::pad::{tcp, ws};
 
 use super::hub::Generation;
-
-/// Longest list of the WebSocket generation: a packet without its 8-byte header.
-const LONGEST_WEBSOCKET: usize = 65_535 - 8;
-/// Longest list of the encrypted generation: a frame without nonce, tag and packet header.
-const LONGEST_ENCRYPTED: usize = 65_535 - 32 - 4;
 
 /// The list of one generation's channels: its length is always known, its bytes are made when
 /// somebody asks.
@@ -51,7 +47,7 @@ impl Listing {
     /// The body of the answer, from the names in order of registration; `None` when it does not fit a packet.
     pub(crate) fn body<'n>(&mut self, names: impl Iterator<Item = &'n [u8]>) -> Option<Bytes> {
         if self.made.is_none() && self.fits() {
-            self.made = Some(self.make(names));
+            self.made = self.make(names);
         }
         self.made.clone()
     }
@@ -59,32 +55,25 @@ impl Listing {
     fn fits(&self) -> bool {
         self.length
             <= match self.generation {
-                Generation::WebSocket => LONGEST_WEBSOCKET,
-                Generation::Encrypted => LONGEST_ENCRYPTED,
+                Generation::WebSocket => ws::BODY_MAX,
+                Generation::Encrypted => tcp::BODY_MAX,
             }
     }
 
-    fn make<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.length);
+    fn make<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Option<Bytes> {
+        let mut body = Vec::with_capacity(self.length);
         match self.generation {
             Generation::WebSocket => {
                 for name in names {
-                    out.put_slice(name);
-                    out.put_u8(0);
+                    ws::push_channel(name, &mut body).ok()?;
                 }
             }
             Generation::Encrypted => {
-                let mut count = 0_u16;
-                out.put_u16_le(0);
-                for name in names {
-                    count += 1; // a name takes at least two of the 65,499 bytes
-                    out.put_u16_le(u16::try_from(name.len()).unwrap_or(u16::MAX));
-                    out.put_slice(name);
-                }
-                out[..2].copy_from_slice(&count.to_le_bytes());
+                let names: Vec<&[u8]> = names.collect();
+                tcp::push_channels(names.into_iter(), &mut body).ok()?;
             }
         }
-        out.freeze()
+        Some(body.into())
     }
 }
 
@@ -111,13 +100,12 @@ mod tests {
 
     #[test]
     fn a_list_longer_than_a_packet_is_not_made_until_it_fits_again() {
-        for (generation, longest) in [
-            (Generation::WebSocket, LONGEST_WEBSOCKET - 1),
-            (Generation::Encrypted, LONGEST_ENCRYPTED - 4),
-        ] {
+        for (generation, longest) in
+            [(Generation::WebSocket, ws::BODY_MAX - 1), (Generation::Encrypted, tcp::BODY_MAX - 4)]
+        {
             let name = vec![b'n'; longest];
             let body = list(generation, &[&name]).unwrap();
-            assert!(body.len() == LONGEST_WEBSOCKET || body.len() == LONGEST_ENCRYPTED);
+            assert!(body.len() == ws::BODY_MAX || body.len() == tcp::BODY_MAX);
             let mut listing = Listing::new(generation);
             listing.added(&name);
             listing.added(b"");

@@ -102,17 +102,18 @@ impl Model {
         };
         let name: Arc<[u8]> = name.into();
         let taken = self.hub.take(self.clients[client].id, &name);
-        assert_eq!(taken.err(), expected);
-        let Ok(id) = taken else { return };
+        assert_eq!(taken.as_ref().err(), expected.as_ref());
+        let Ok(Held { channel: id, .. }) = taken else { return };
         let asked = self.hub.request(self.clients[client].id, 0, &name, self.now);
         assert!(asked.is_err(), "nobody sees what is not written down");
         if works {
-            assert!(self.hub.list(id));
+            let told = self.hub.list(id, 9).unwrap();
+            assert_eq!(told[..], [(client, Say::Success(9))]);
             let generation = self.clients[client].generation;
             self.channels.push(Listed { generation, name, owner: client, id });
         } else {
             assert!(self.hub.give_up(id).is_empty());
-            assert!(!self.hub.list(id));
+            assert!(self.hub.list(id, 9).is_none());
         }
     }
 
@@ -324,8 +325,8 @@ proptest! {
 fn room(generation: Generation, limits: Limits) -> (Hub<usize>, [SessionId; 3], ChannelId) {
     let mut hub = Hub::new(limits);
     let clients = [0, 1, 2].map(|key| hub.connect(generation, address(key), key));
-    let channel = hub.take(clients[0], &Arc::from(&b"room"[..])).unwrap();
-    assert!(hub.list(channel));
+    let Held { channel, .. } = hub.take(clients[0], &Arc::from(&b"room"[..])).unwrap();
+    assert!(hub.list(channel, 1).is_some());
     (hub, clients, channel)
 }
 
@@ -387,7 +388,7 @@ fn a_channel_that_is_written_down_too_late_is_not_listed() {
     let (mut hub, [_, session, _], room) = room(Generation::Encrypted, LIMITS);
     let late = hub.take(session, &Arc::from(&b"late"[..])).unwrap();
     hub.gone(session);
-    assert!(!hub.list(late));
+    assert!(hub.list(late.channel, 1).is_none());
     assert_eq!(hub.take_released(), [], "the writer of the row gives it back");
     assert_eq!(hub.held().iter().map(|held| held.channel).collect::<Vec<_>>(), [room]);
 }
