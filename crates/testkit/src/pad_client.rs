@@ -232,6 +232,11 @@ impl PadClient {
         (self.sender, self.receiver)
     }
 
+    /// The client that two halves of one connection belong to. Its ids begin anew.
+    pub fn from_halves(generation: Generation, sender: PadSender, receiver: PadReceiver) -> Self {
+        Self::over(generation, sender, receiver)
+    }
+
     /// A body of one string: raw in the WebSocket generation.
     pub fn string(&self, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
         match self.generation {

@@ -22,8 +22,8 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5.0)]
     pub(crate) seconds: f64,
     /// Only sections whose name contains one of these: store, fetch, ack, group, queue, blob,
-    /// forward, register, storm, idle, pad-trip, pad-bulk, pad-neighbour, pad-request, pad-idle;
-    /// or pgbench for that comparison alone.
+    /// forward, register, storm, idle, pad-trip, pad-bulk, pad-neighbour, pad-request, pad-stall,
+    /// pad-idle; or pgbench for that comparison alone.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 }

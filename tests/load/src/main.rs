@@ -64,6 +64,8 @@ enum Command {
     PadNeighbour(Load<pad::neighbour::Options>),
     /// peer-linker, channel-hub: idle connections or pads and the memory each costs the server.
     PadIdle(Load<pad::idle::Options>),
+    /// peer-linker: readers that stop, the memory they cost and that they miss nothing.
+    PadStall(Load<pad::stall::Options>),
     /// channel-hub: pad requests.
     PadRequest(Load<pad::request::Options>),
     /// A plain TCP copy relay, which peer-linker is compared with.
@@ -111,6 +113,7 @@ async fn run(cli: &Cli) -> anyhow::Result<Vec<report::Row>> {
         Command::PadBulk(load) => pad::bulk::run(&load.target, &load.options).await?,
         Command::PadNeighbour(load) => pad::neighbour::run(&load.target, &load.options).await?,
         Command::PadIdle(load) => pad::idle::run(&load.target, &load.options).await?,
+        Command::PadStall(load) => pad::stall::run(&load.target, &load.options).await?,
         Command::PadRequest(load) => pad::request::run(&load.target, &load.options).await?,
         Command::Copy(_) | Command::Echo(_) => anyhow::bail!("served before any runtime exists"),
         Command::Bench(options) => return bench::run(options, cli.json).await,

@@ -8,3 +8,4 @@ pub(crate) mod pair;
 pub(crate) mod peer;
 pub(crate) mod request;
 pub(crate) mod round_trip;
+pub(crate) mod stall;

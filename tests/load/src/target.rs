@@ -22,14 +22,30 @@ impl Target {
     /// Opens connection number `nth`. Client addresses go round 127.1.0.1 to 127.1.0.250, so
     /// that neither limits by address nor the range of client ports get in the way.
     pub(crate) async fn connect(&self, nth: usize) -> std::io::Result<TcpStream> {
+        self.socket(nth)?.connect(self.target).await
+    }
+
+    /// As [`Target::connect`], with little room in the kernel at this end.
+    pub(crate) async fn connect_small(
+        &self,
+        nth: usize,
+        buffer_bytes: u32,
+    ) -> std::io::Result<TcpStream> {
+        let socket = self.socket(nth)?;
+        socket.set_recv_buffer_size(buffer_bytes)?;
+        socket.set_send_buffer_size(buffer_bytes)?;
+        socket.connect(self.target).await
+    }
+
+    fn socket(&self, nth: usize) -> std::io::Result<TcpSocket> {
         if !self.target.is_ipv4() {
-            return TcpStream::connect(self.target).await;
+            return TcpSocket::new_v6();
         }
         let socket = TcpSocket::new_v4()?;
         let last = u8::try_from(nth % 250).expect("below 250") + 1;
         socket.bind((Ipv4Addr::new(127, 1, 0, last), 0).into())?;
         socket.set_nodelay(true)?;
-        socket.connect(self.target).await
+        Ok(socket)
     }
 }
 

@@ -5,104 +5,171 @@ use testkit::process::Service;
 use super::stack::{Helper, Stack};
 use super::{Options, progress};
 use crate::pad::peer::Wire;
-use crate::pad::{bulk, idle, neighbour, request, round_trip};
+use crate::pad::{bulk, idle, neighbour, request, round_trip, stall};
 use crate::report::Row;
+use crate::target::Target;
 
 /// Both generations.
 const WIRES: [Wire; 2] = [Wire::Websocket, Wire::Encrypted];
 
 /// All sections; each round measures every contestant once.
 pub(super) async fn run(options: &Options, rows: &mut Vec<Row>) -> anyhow::Result<()> {
-    let sections = ["pad-trip", "pad-bulk", "pad-neighbour", "pad-request", "pad-idle"];
+    let sections =
+        ["pad-trip", "pad-bulk", "pad-neighbour", "pad-request", "pad-stall", "pad-idle"];
     if !sections.iter().any(|section| options.wants(section)) {
         return Ok(());
     }
     let stack = Stack::start().await?;
-    let copy = Helper::start("copy").await?;
-    let linker = stack.service(Service::named("peer-linker")).await?;
-    let contestants = || {
-        let ours = WIRES.into_iter().map(|wire| (wire, stack.target(&linker)));
-        std::iter::once((Wire::Bare, copy.target())).chain(ours)
+    let scene = Scene {
+        options,
+        copy: Helper::start("copy").await?,
+        linker: stack.service(Service::named("peer-linker")).await?,
+        stack,
     };
-    let seconds = options.seconds();
     if options.wants("pad-trip") {
-        let mut rounds = [const { Vec::new() }; 4];
-        for _ in 0..options.rounds() {
-            note(&mut rounds[3], round_trip::without_relay(64, seconds).await?);
-            for (at, (wire, target)) in contestants().enumerate() {
-                let each = round_trip::Options { wire, bytes: 64, seconds };
-                note(&mut rounds[at], round_trip::run(&target, &each).await?);
-            }
-        }
-        let [copy, websocket, encrypted, direct] = &rounds;
-        let p50 = |rows: &[Row], round: usize| read(&rows[round], "p50 us");
-        for ours in [websocket, encrypted] {
-            // What a relay adds to a round trip, theirs and ours.
-            let added = |rows: &[Row], round| p50(rows, round) - p50(direct, round);
-            rows.extend(with_ratio(ours, |round| added(ours, round) / added(copy, round)));
-        }
-        rows.extend(Row::median(copy.clone()));
-        rows.extend(Row::median(direct.clone()));
+        scene.round_trips(rows).await?;
     }
     if options.wants("pad-bulk") {
-        let mut rounds = [const { Vec::new() }; 3];
-        for _ in 0..options.rounds() {
-            for (at, (wire, target)) in contestants().enumerate() {
-                let each = bulk::Options { wire, bytes: 65_499, seconds };
-                note(&mut rounds[at], bulk::run(&target, &each).await?);
-            }
-        }
-        let [copy, websocket, encrypted] = &rounds;
-        for ours in [websocket, encrypted] {
-            rows.extend(with_ratio(ours, |round| ours[round].per_second / copy[round].per_second));
-        }
-        rows.extend(Row::median(copy.clone()));
+        scene.bulk(rows).await?;
     }
     if options.wants("pad-neighbour") {
-        let mut rounds = [const { Vec::new() }; 3];
-        for _ in 0..options.rounds() {
-            for (at, (wire, target)) in contestants().enumerate() {
-                let each = neighbour::Options { wire, seconds };
-                note(&mut rounds[at], neighbour::run(&target, &each).await?);
-            }
-        }
-        for ours in &rounds {
-            rows.extend(with_ratio(ours, |round| read(&ours[round], "p99 busy / quiet")));
-        }
+        scene.neighbours(rows).await?;
     }
     if options.wants("pad-request") {
-        let hub = stack.service(Service::named("channel-hub")).await?;
+        scene.requests(rows).await?;
+    }
+    // Last, each in a fresh process: they are about its memory.
+    if options.wants("pad-stall") {
+        scene.stalled(rows).await?;
+    }
+    if options.wants("pad-idle") {
+        scene.idle(rows).await?;
+    }
+    Ok(())
+}
+
+/// Everybody who is compared.
+struct Scene<'o> {
+    options: &'o Options,
+    copy: Helper,
+    linker: Service,
+    stack: Stack,
+}
+
+impl Scene<'_> {
+    fn contestants(&self) -> impl Iterator<Item = (Wire, Target)> {
+        let ours = WIRES.into_iter().map(|wire| (wire, self.stack.target(&self.linker)));
+        std::iter::once((Wire::Bare, self.copy.target())).chain(ours)
+    }
+
+    /// Rounds of a measurement that the copy relay and both generations undergo, in this order.
+    async fn compare(
+        &self,
+        mut measure: impl AsyncFnMut(Wire, &Target) -> anyhow::Result<Row>,
+    ) -> anyhow::Result<[Vec<Row>; 3]> {
         let mut rounds = [const { Vec::new() }; 3];
-        for _ in 0..options.rounds() {
-            let each = round_trip::Options { wire: Wire::Bare, bytes: 64, seconds };
-            note(&mut rounds[2], round_trip::run(&copy.target(), &each).await?);
-            for (at, wire) in WIRES.into_iter().enumerate() {
-                let each = request::Options { wire, seconds };
-                note(&mut rounds[at], request::run(&stack.target(&hub), &each).await?);
+        for _ in 0..self.options.rounds() {
+            for (at, (wire, target)) in self.contestants().enumerate() {
+                note(&mut rounds[at], measure(wire, &target).await?);
             }
         }
-        let [websocket, encrypted, copy] = &rounds;
+        Ok(rounds)
+    }
+
+    async fn round_trips(&self, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+        let seconds = self.options.seconds();
+        let mut direct = Vec::new();
+        let [copy, websocket, encrypted] = self
+            .compare(async |wire, target| {
+                if wire == Wire::Bare {
+                    note(&mut direct, round_trip::without_relay(64, seconds).await?);
+                }
+                let each = round_trip::Options { wire, bytes: 64, seconds };
+                round_trip::run(target, &each).await
+            })
+            .await?;
+        // What a relay adds to a round trip, ours against the other.
+        let p50 = |rows: &[Row], round: usize| read(&rows[round], "p50 us");
+        let added = |rows: &[Row], round| p50(rows, round) - p50(&direct, round);
+        for ours in [&websocket, &encrypted] {
+            rows.extend(with_ratio(ours, |round| added(ours, round) / added(&copy, round)));
+        }
+        rows.extend([copy, direct].into_iter().filter_map(Row::median));
+        Ok(())
+    }
+
+    async fn bulk(&self, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+        let seconds = self.options.seconds();
+        let [copy, websocket, encrypted] = self
+            .compare(async |wire, target| {
+                bulk::run(target, &bulk::Options { wire, bytes: 65_499, seconds }).await
+            })
+            .await?;
         for ours in [websocket, encrypted] {
-            rows.extend(with_ratio(ours, |round| {
+            rows.extend(with_ratio(&ours, |round| ours[round].per_second / copy[round].per_second));
+        }
+        rows.extend(Row::median(copy));
+        Ok(())
+    }
+
+    async fn neighbours(&self, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+        let seconds = self.options.seconds();
+        let all = self
+            .compare(async |wire, target| {
+                neighbour::run(target, &neighbour::Options { wire, seconds }).await
+            })
+            .await?;
+        for rounds in all {
+            rows.extend(with_ratio(&rounds, |round| read(&rounds[round], "p99 busy / quiet")));
+        }
+        Ok(())
+    }
+
+    async fn requests(&self, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+        let seconds = self.options.seconds();
+        let hub = self.stack.service(Service::named("channel-hub")).await?;
+        let hub = self.stack.target(&hub);
+        let [copy, websocket, encrypted] = self
+            .compare(async |wire, target| match wire {
+                // As many bytes there and back through the relay that only copies.
+                Wire::Bare => {
+                    let each = round_trip::Options { wire, bytes: 64, seconds };
+                    round_trip::run(target, &each).await
+                }
+                wire => request::run(&hub, &request::Options { wire, seconds }).await,
+            })
+            .await?;
+        for ours in [websocket, encrypted] {
+            rows.extend(with_ratio(&ours, |round| {
                 read(&ours[round], "p50 us") / read(&copy[round], "p50 us")
             }));
         }
+        Ok(())
     }
-    if options.wants("pad-idle") {
+
+    async fn stalled(&self, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+        for wire in WIRES {
+            let settings = Service::named("peer-linker").set("PAYLOAD_MARK", stall::MARK);
+            let service = self.stack.service(settings).await?;
+            let pairs = self.options.size(1000, 100);
+            let each = stall::Options { wire, pairs, mark: stall::MARK };
+            note(rows, stall::run(&self.stack.target(&service), &each).await?);
+        }
+        Ok(())
+    }
+
+    async fn idle(&self, rows: &mut Vec<Row>) -> anyhow::Result<()> {
         for registered in [false, true] {
             for wire in WIRES {
-                // A fresh process each: this is about its memory.
-                let service = stack.service(Service::named("peer-linker")).await?;
-                let sockets = options.size(10_000, 1000);
+                let service = self.stack.service(Service::named("peer-linker")).await?;
+                let sockets = self.options.size(10_000, 1000);
                 let program = "peer-linker".to_owned();
                 let each = idle::Options { wire, sockets, registered, program };
-                let row = idle::run(&stack.target(&service), &each).await?;
-                progress(&row);
-                rows.push(row);
+                note(rows, idle::run(&self.stack.target(&service), &each).await?);
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn note(rows: &mut Vec<Row>, row: Row) {

@@ -18,6 +18,11 @@ impl Pair {
     pub(crate) async fn open(target: &Target, wire: Wire, nth: usize) -> anyhow::Result<Self> {
         let one = Peer::open(target, 2 * nth, wire, "peer-linker").await?;
         let other = Peer::open(target, 2 * nth + 1, wire, "peer-linker").await?;
+        Self::link(one, other, wire).await
+    }
+
+    /// Links two peers.
+    pub(crate) async fn link(one: Peer, other: Peer, wire: Wire) -> anyhow::Result<Self> {
         let mut pair = Self { one, other };
         match wire {
             Wire::Bare => {}

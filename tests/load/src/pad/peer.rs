@@ -71,7 +71,15 @@ impl Peer {
         wire: Wire,
         program: &str,
     ) -> anyhow::Result<Self> {
-        let mut stream = target.connect(nth).await?;
+        Self::over(target.connect(nth).await?, wire, program).await
+    }
+
+    /// As [`Peer::open`], over a connection that is there.
+    pub(crate) async fn over(
+        mut stream: TcpStream,
+        wire: Wire,
+        program: &str,
+    ) -> anyhow::Result<Self> {
         stream.set_nodelay(true)?;
         let mut buffer = Vec::new();
         let talk = match wire {
