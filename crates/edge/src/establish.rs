@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     args::ProxyProtocol,
     client::Client,
+    http::Port,
     listener::{Permit, Shared, close_at_once},
     stream::Stream,
 };
@@ -37,6 +38,11 @@ pub struct Accepted {
 }
 
 impl Accepted {
+    /// The port it came through.
+    pub fn port(&self) -> Port {
+        Port(self.shared.clone())
+    }
+
     /// Reads the PROXY header and shakes hands, as far as the settings and the first bytes ask.
     ///
     /// # Errors

@@ -67,9 +67,25 @@ where
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    let shared = accepted.shared.clone();
+    let port = accepted.port();
     let established = stop.draining().run_until_cancelled(accepted.establish()).await;
     let Some(Ok((stream, client))) = established else { return };
+    serve_connection(stream, client, service, port, stop).await;
+}
+
+/// Serves HTTP/1.1 on one established connection of `port`, as [`serve`] does on each; for ports
+/// that carry other protocols too.
+pub async fn serve_connection<S>(
+    stream: Stream,
+    client: Client,
+    service: S,
+    Port(shared): Port,
+    stop: service::Stop,
+) where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
     let pace = Arc::new(Pace::begin());
     let handler = Handler { service, client, shared: shared.clone(), pace: pace.clone() };
     let watched = TokioIo::new(Watched { stream, pace: pace.clone() });
@@ -240,9 +256,16 @@ where
     }
 }
 
-/// Lets [`crate::ws::upgrade`] find what belongs to the port; only on requests to upgrade.
+/// What belongs to one public port. Requests to upgrade carry it, for [`crate::ws::upgrade`].
 #[derive(Clone)]
-pub(crate) struct Port(pub(crate) Arc<Shared>);
+pub struct Port(pub(crate) Arc<Shared>);
+
+impl Port {
+    /// Time a client has for its PROXY header, TLS handshake and for each request's head.
+    pub fn header_timeout(&self) -> Duration {
+        self.0.header_timeout
+    }
+}
 
 pin_project_lite::pin_project! {
     /// The service's future; hands the pace on to the body.

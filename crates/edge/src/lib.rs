@@ -30,7 +30,7 @@ pub use self::{
     body::{Body, BoxError},
     client::{Client, LimitKey},
     establish::Accepted,
-    http::serve,
+    http::{Port, serve, serve_connection},
     listener::{Listener, bind},
     stream::Stream,
 };

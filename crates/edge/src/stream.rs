@@ -34,6 +34,18 @@ impl Stream {
     pub(crate) fn tls(tls: TlsStream<TcpStream>, permit: Permit) -> Self {
         Self { io: Io::Tls(Box::new(tls)), _permit: permit }
     }
+
+    /// Waits for the first byte and leaves it there; 0 bytes are the end of the stream. `None`
+    /// inside TLS, where nothing can be looked at before it is read.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn peek(&self, first: &mut [u8; 1]) -> io::Result<Option<usize>> {
+        match &self.io {
+            Io::Plain(tcp) => tcp.peek(first).await.map(Some),
+            Io::Tls(_) => Ok(None),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -1,4 +1,88 @@
 //! One client's connection, of either generation, as a stream of activated packets.
+//!
+//! ```text
+//!            16 03  TLS, then HTTP          method  HTTP: upgrade  -> WebSocket, generation A
+//! accept ->  A-z    HTTP                            anything else -> Service::http
+//!            20 00  key exchange, generation B
+//!            else   closed
+//! then both: packets -> activation -> Service::connect -> Client::packet, one at a time
+//!            packets <- Line, for any task
+//! ```
+//! While [`Client::packet`] waits, its socket is not read: that is how nothing is lost when a
+//! receiver is slower than its sender. Who passes a packet on awaits the receiver's
+//! [`Line::ready`].
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
+
+mod args;
+mod conn;
+mod gate;
+mod line;
+mod metrics;
+mod packet;
+mod pump;
+mod serve;
+mod sockets;
+mod verifier;
+mod wire;
+
+use std::ops::ControlFlow;
+
+use edge::{Body, ws::Ended};
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+pub use self::{
+    args::PacketArgs,
+    gate::{Gate, Identity, Refused, bearer},
+    line::{Line, SendError},
+    packet::{Id, Packet, Wire},
+    serve::Packets,
+};
+pub use edge::ws::Close;
+
+/// A session that has just become active.
+pub struct Opened {
+    /// The generation of the client.
+    pub wire: Wire,
+    /// Where it comes from.
+    pub peer: edge::Client,
+    /// What is sent to it.
+    pub line: Line,
+    /// Who the operator says it is; `None` when certificates are not checked.
+    pub identity: Option<Identity>,
+}
+
+/// What peer-linker and channel-hub each are.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// One active session.
+    type Client: Client;
+    /// The WebSocket subprotocol clients have to ask for.
+    const SUBPROTOCOL: &'static str;
+
+    /// A client has activated its session for the first time. Its Success is on its way.
+    fn connect(&self, opened: Opened) -> Self::Client;
+
+    /// An HTTP request that does not ask for an upgrade.
+    fn http(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static;
+}
+
+/// What a service does with one active session.
+pub trait Client: Send + 'static {
+    /// Handles one packet, of any type but ActivateSession. Packets of one client come in order,
+    /// one at a time; while this future waits the socket is not read, but still written to.
+    /// Dropped when the connection ends meanwhile.
+    fn packet(
+        &mut self,
+        packet: Packet,
+        line: &Line,
+    ) -> impl Future<Output = ControlFlow<Close>> + Send;
+
+    /// Called exactly once, as soon as the connection is over. Nothing can be sent any more.
+    /// [`Ended::Slow`] says that the client did not read in time.
+    fn gone(&mut self, how: Ended) -> impl Future<Output = ()> + Send;
+}

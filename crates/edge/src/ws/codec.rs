@@ -2,6 +2,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::frame::{self, Frame};
+
 /// Longest payload of a control frame.
 const CONTROL_MAX: usize = 125;
 
@@ -41,6 +43,11 @@ pub enum Item {
     Text(Bytes),
     /// A whole binary message.
     Binary(Bytes),
+    /// A whole message of either kind, as a binary frame to be passed on; only from
+    /// [`Decoder::opaque`].
+    Whole(Frame),
+    /// A message longer than the limit has passed by; only from [`Decoder::opaque`].
+    Oversized,
     /// A ping, to be answered with the same payload.
     Ping(Bytes),
     /// A pong; what it answers does not matter.
@@ -80,11 +87,27 @@ pub struct Decoder {
     /// The message that is being put together; boxed because it is rare.
     fragments: Option<Box<Fragments>>,
     max_message_bytes: usize,
+    opaque: bool,
 }
 
 struct Fragments {
     opcode: Opcode,
     bytes: BytesMut,
+    /// Too long: nothing of it is kept.
+    skipped: Option<Skip>,
+}
+
+/// What is left of a frame whose message is not kept.
+struct Skip {
+    bytes: usize,
+    last: bool,
+}
+
+/// What became of the bytes of a message that is not kept.
+enum Skipped {
+    Nothing,
+    UpToHere,
+    Message,
 }
 
 struct Head {
@@ -100,7 +123,18 @@ struct Head {
 impl Decoder {
     /// A decoder that refuses messages longer than `max_message_bytes`.
     pub fn new(max_message_bytes: usize) -> Self {
-        Self { buffer: BytesMut::new(), fragments: None, max_message_bytes }
+        Self { buffer: BytesMut::new(), fragments: None, max_message_bytes, opaque: false }
+    }
+
+    /// A decoder that does not tell text from binary, gives messages as [`Item::Whole`], and lets
+    /// longer ones pass by as [`Item::Oversized`] without keeping any of them.
+    pub fn opaque(max_message_bytes: usize) -> Self {
+        Self { opaque: true, ..Self::new(max_message_bytes) }
+    }
+
+    /// What has been read and not been decoded yet; more may be appended.
+    pub fn buffer_mut(&mut self) -> &mut BytesMut {
+        &mut self.buffer
     }
 
     /// Adds bytes as they came.
@@ -114,9 +148,22 @@ impl Decoder {
     /// At the first violation, as early as the header tells.
     pub fn next_item(&mut self) -> Result<Option<Item>, Violation> {
         loop {
+            match self.skip() {
+                Skipped::Nothing => {}
+                Skipped::UpToHere => return Ok(None),
+                Skipped::Message => return Ok(Some(Item::Oversized)),
+            }
             let Some(head) = self.head()? else { return Ok(None) };
+            if self.opaque && self.is_too_long(&head) {
+                self.begin_skip(&head);
+                continue;
+            }
             if self.buffer.len() < head.size + head.len {
                 return Ok(None);
+            }
+            if self.opaque && head.finished && matches!(head.opcode, Opcode::Text | Opcode::Binary)
+            {
+                return Ok(Some(Item::Whole(self.take_whole(&head))));
             }
             let mut payload = self.take(&head);
             unmask(&mut payload, head.mask);
@@ -127,7 +174,7 @@ impl Decoder {
     }
 
     /// How many more bytes the frame that has begun needs, at least.
-    pub(crate) fn missing(&self) -> usize {
+    pub fn missing(&self) -> usize {
         match self.head() {
             Ok(Some(head)) => (head.size + head.len).saturating_sub(self.buffer.len()),
             _ => 1,
@@ -159,14 +206,62 @@ impl Decoder {
             },
             len => (u64::from(len), rest, 0),
         };
-        let gathered = self.fragments.as_ref().map_or(0, |fragments| fragments.bytes.len());
-        let room = (self.max_message_bytes - gathered.min(self.max_message_bytes)) as u64;
-        if len > room && !opcode.is_control() {
+        let len = usize::try_from(len).map_err(|_| Violation::TooBig)?;
+        if len > self.room() && !opcode.is_control() && !self.opaque {
             return Err(Violation::TooBig);
         }
         let Some(&mask) = rest.first_chunk() else { return Ok(None) };
-        let len = usize::try_from(len).map_err(|_| Violation::TooBig)?;
         Ok(Some(Head { opcode, finished, mask, size: 6 + long, len }))
+    }
+
+    /// Bytes of payload that the message may still have.
+    fn room(&self) -> usize {
+        let gathered = self.fragments.as_ref().map_or(0, |fragments| fragments.bytes.len());
+        self.max_message_bytes.saturating_sub(gathered)
+    }
+
+    fn is_too_long(&self, head: &Head) -> bool {
+        let skipping = self.fragments.as_ref().is_some_and(|message| message.skipped.is_some());
+        !head.opcode.is_control() && (skipping || head.len > self.room())
+    }
+
+    fn begin_skip(&mut self, head: &Head) {
+        self.buffer.advance(head.size);
+        let skipped = Some(Skip { bytes: head.len, last: head.finished });
+        let message = Fragments { opcode: head.opcode, bytes: BytesMut::new(), skipped };
+        self.fragments = Some(Box::new(message));
+    }
+
+    /// Throws away what is here of a message that is not kept.
+    fn skip(&mut self) -> Skipped {
+        let message = self.fragments.as_mut().and_then(|message| message.skipped.as_mut());
+        let Some(skip) = message else { return Skipped::Nothing };
+        let here = skip.bytes.min(self.buffer.len());
+        self.buffer.advance(here);
+        skip.bytes -= here;
+        if skip.bytes > 0 {
+            // An empty slice would keep the thread's buffer alive.
+            self.buffer = BytesMut::new();
+            return Skipped::UpToHere;
+        }
+        if skip.last {
+            self.fragments = None;
+            return Skipped::Message;
+        }
+        Skipped::Nothing
+    }
+
+    /// Takes a frame that is a whole message, as the frame to pass on: without the mask its header
+    /// is shorter, so it is written over the one that came.
+    fn take_whole(&mut self, head: &Head) -> Frame {
+        let mut whole = self.split(head.size + head.len);
+        let (header, payload) = whole.split_at_mut(head.size);
+        unmask(payload, head.mask);
+        let (new, used) = frame::header(Opcode::Binary, payload.len());
+        let begin = header.len() - used;
+        header[begin..].copy_from_slice(&new[..used]);
+        whole.advance(begin);
+        Frame::from_wire(whole.freeze())
     }
 
     fn check_order(&self, opcode: Opcode, finished: bool, len: u8) -> Result<(), Violation> {
@@ -184,10 +279,14 @@ impl Decoder {
     /// Takes one frame out of the buffer, and the buffer away when that empties it.
     fn take(&mut self, head: &Head) -> BytesMut {
         self.buffer.advance(head.size);
-        if self.buffer.len() == head.len {
+        self.split(head.len)
+    }
+
+    fn split(&mut self, bytes: usize) -> BytesMut {
+        if self.buffer.len() == bytes {
             std::mem::take(&mut self.buffer)
         } else {
-            self.buffer.split_to(head.len)
+            self.buffer.split_to(bytes)
         }
     }
 
@@ -199,6 +298,9 @@ impl Decoder {
             Opcode::Continuation => {
                 let mut fragments = self.fragments.take().expect("checked with the header");
                 fragments.bytes.extend_from_slice(&payload);
+                if head.finished && self.opaque {
+                    return Ok(Some(Item::Whole(Frame::binary(&fragments.bytes))));
+                }
                 if head.finished {
                     return message(fragments.opcode, fragments.bytes).map(Some);
                 }
@@ -210,7 +312,7 @@ impl Decoder {
                 // A copy, because the message may take its time and must not hold the thread's
                 // read buffer meanwhile.
                 let bytes = BytesMut::from(&payload[..]);
-                self.fragments = Some(Box::new(Fragments { opcode, bytes }));
+                self.fragments = Some(Box::new(Fragments { opcode, bytes, skipped: None }));
                 Ok(None)
             }
         }

@@ -245,7 +245,9 @@ impl Conn {
                 self.burst += 1;
                 return None;
             }
-            Item::Pong => return None,
+            // The last two come from opaque decoders only.
+            Item::Pong | Item::Oversized => return None,
+            Item::Whole(frame) => Message::Binary(frame.payload()),
             Item::Close(said) => {
                 let frame = match &said {
                     Some((code, reason)) => Frame::close(Some(*code), reason),

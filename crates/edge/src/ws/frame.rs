@@ -37,16 +37,23 @@ impl Frame {
         Self(bytes)
     }
 
-    pub(crate) fn ping() -> Self {
+    /// A frame that is encoded already.
+    pub(super) fn from_wire(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// A ping without payload.
+    pub fn ping() -> Self {
         Self(Bytes::from_static(&[0x89, 0]))
     }
 
-    pub(crate) fn pong(payload: &[u8]) -> Self {
+    /// The answer to a ping with this payload of at most 125 bytes.
+    pub fn pong(payload: &[u8]) -> Self {
         Self::copied(Opcode::Pong, payload)
     }
 
     /// A close frame; without a code it is empty. The reason is cut to what fits.
-    pub(crate) fn close(code: Option<u16>, reason: &[u8]) -> Self {
+    pub fn close(code: Option<u16>, reason: &[u8]) -> Self {
         let mut payload = Vec::with_capacity(2 + reason.len());
         if let Some(code) = code {
             payload.extend_from_slice(&code.to_be_bytes());
@@ -66,12 +73,18 @@ impl Frame {
         self.0.slice(header_len(&self.0)..)
     }
 
+    /// The payload, borrowed.
+    pub fn as_payload(&self) -> &[u8] {
+        &self.0[header_len(&self.0)..]
+    }
+
     /// The whole frame, shared.
     pub fn bytes(&self) -> &Bytes {
         &self.0
     }
 
-    pub(crate) fn into_bytes(self) -> Bytes {
+    /// The whole frame.
+    pub fn into_bytes(self) -> Bytes {
         self.0
     }
 
@@ -92,7 +105,7 @@ fn cut(text: &[u8], max: usize) -> usize {
     (0..=max).rev().find(|&end| text[end] & 0xC0 != 0x80).unwrap_or(0)
 }
 
-fn header(opcode: Opcode, len: usize) -> ([u8; HEADER_MAX], usize) {
+pub(super) fn header(opcode: Opcode, len: usize) -> ([u8; HEADER_MAX], usize) {
     let mut header = [0; HEADER_MAX];
     header[0] = 0x80 | opcode as u8;
     let used = match (u8::try_from(len), u16::try_from(len)) {

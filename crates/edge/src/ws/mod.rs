@@ -26,7 +26,7 @@ pub use self::{
     frame::Frame,
     outbox::{Outbox, SendError},
     pump::pump,
-    upgrade::{Socket, Upgrading, upgrade},
+    upgrade::{Socket, Upgrading, upgrade, upgrade_to},
 };
 
 /// What one socket may use, and how long it may take. Shared by all sockets of a service.

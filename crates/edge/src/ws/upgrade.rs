@@ -43,6 +43,14 @@ pub struct Socket {
     pub(super) port: Arc<Shared>,
 }
 
+impl Socket {
+    /// The connection, and what the client sent right behind its handshake; for pumps of a
+    /// service's own.
+    pub fn into_parts(self) -> (Stream, BytesMut) {
+        (self.stream, self.early)
+    }
+}
+
 /// Checks the handshake. Gives the 101 answer and the socket-to-be, or the refusal.
 ///
 /// Takes versions 13 and 8, echoes the first subprotocol offered, declines every extension.
@@ -52,7 +60,37 @@ pub struct Socket {
 /// The refusal to send: 426 when this is no WebSocket handshake at all, 405 for another method
 /// than GET, 400 for a bad key, version or subprotocol list.
 #[expect(clippy::result_large_err, reason = "both sides are a response that is sent at once")]
-pub fn upgrade<B>(mut request: Request<B>) -> Result<(Response<Body>, Upgrading), Response<Body>> {
+pub fn upgrade<B>(request: Request<B>) -> Result<(Response<Body>, Upgrading), Response<Body>> {
+    let protocol = match request.headers().get(SEC_WEBSOCKET_PROTOCOL).map(first_protocol) {
+        Some(None) => Err(refuse(StatusCode::BAD_REQUEST, "Invalid Sec-WebSocket-Protocol header")),
+        offered => Ok(offered.flatten()),
+    };
+    shake_hands(request, protocol)
+}
+
+/// As [`upgrade`], for a service that speaks `protocol` only, compared byte for byte.
+///
+/// # Errors
+/// As [`upgrade`], and 400 when the client does not offer `protocol`.
+#[expect(clippy::result_large_err, reason = "both sides are a response that is sent at once")]
+pub fn upgrade_to<B>(
+    request: Request<B>,
+    protocol: &'static str,
+) -> Result<(Response<Body>, Upgrading), Response<Body>> {
+    let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut offered = offers.flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+    let protocol = match offered.any(|name| name.trim_ascii() == protocol.as_bytes()) {
+        true => Ok(Some(HeaderValue::from_static(protocol))),
+        false => Err(refuse(StatusCode::BAD_REQUEST, "Unknown subprotocol")),
+    };
+    shake_hands(request, protocol)
+}
+
+#[expect(clippy::result_large_err, reason = "both sides are a response that is sent at once")]
+fn shake_hands<B>(
+    mut request: Request<B>,
+    protocol: Result<Option<HeaderValue>, Response<Body>>,
+) -> Result<(Response<Body>, Upgrading), Response<Body>> {
     let headers = request.headers();
     if !names(headers, UPGRADE.as_str(), "websocket") || !names(headers, "connection", "upgrade") {
         let mut refusal = refuse(StatusCode::UPGRADE_REQUIRED, "Upgrade Required");
@@ -73,12 +111,7 @@ pub fn upgrade<B>(mut request: Request<B>) -> Result<(Response<Body>, Upgrading)
         refusal.headers_mut().insert(SEC_WEBSOCKET_VERSION, known);
         return Err(refusal);
     }
-    let protocol = match headers.get(SEC_WEBSOCKET_PROTOCOL).map(first_protocol) {
-        Some(None) => {
-            return Err(refuse(StatusCode::BAD_REQUEST, "Invalid Sec-WebSocket-Protocol header"));
-        }
-        offered => offered.flatten(),
-    };
+    let protocol = protocol?;
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let answer = response.headers_mut();
