@@ -23,7 +23,8 @@ pub const ABOUT: About = About {
     about: "Lists the channels peers host and asks their hosts for pads.",
     listen: "[::]:8081",
     admin: "127.0.0.1:18081",
-    aliases: &[],
+    aliases: &[("CHUB_LOGLEVEL", "log")],
+    arguments: packets::ARGUMENTS,
 };
 
 /// Builds the service and serves it until asked to drain.

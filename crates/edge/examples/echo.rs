@@ -22,6 +22,7 @@ const ABOUT: About = About {
     listen: "127.0.0.1:9000",
     admin: "127.0.0.1:19000",
     aliases: &[],
+    arguments: &[],
 };
 
 fn main() -> ExitCode {

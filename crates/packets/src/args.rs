@@ -4,6 +4,20 @@ use std::{path::PathBuf, time::Duration};
 
 use service::{duration, size};
 
+/// The original programs' arguments and what they are here. `-k`, `--key`, `-c`,
+/// `--cert-verifier` and `-h` are the same.
+pub const ARGUMENTS: &[(&str, &str)] = &[
+    ("-p", "--listen-port"),
+    ("-sc", "--tls-cert"),
+    ("--ssl-cert", "--tls-cert"),
+    ("-sk", "--tls-key"),
+    ("--ssl-key", "--tls-key"),
+    // As the original's guide spells it.
+    ("--ssk-key", "--tls-key"),
+    ("-wd", "--dump-packets"),
+    ("-wb", "--websocket-log"),
+];
+
 /// Who may use the service, and what one connection may use of it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Clients")]
@@ -66,6 +80,14 @@ pub struct PacketArgs {
     #[arg(long, env = "WRITE_DEADLINE", value_name = "TIME", default_value = "60s",
           value_parser = duration::parse)]
     pub write_deadline: Duration,
+
+    /// Log the first bytes of every packet, in hexadecimal, for looking for a fault.
+    #[arg(long, env = "DUMP_PACKETS")]
+    pub dump_packets: bool,
+
+    /// Accepted for the original's command lines; there is nothing left that it sets.
+    #[arg(long, value_name = "BITMAP", hide = true)]
+    pub websocket_log: Option<u8>,
 }
 
 impl Default for PacketArgs {
@@ -84,6 +106,8 @@ impl Default for PacketArgs {
             payload_mark: 1 << 20,
             control_max: 1 << 20,
             write_deadline: Duration::from_secs(60),
+            dump_packets: false,
+            websocket_log: None,
         }
     }
 }
@@ -98,6 +122,7 @@ pub(crate) struct Limits {
     pub(crate) payload_mark: usize,
     pub(crate) control_max: usize,
     pub(crate) write_deadline: Duration,
+    pub(crate) dump_packets: bool,
     /// How long a farewell may take.
     pub(crate) close_timeout: Duration,
 }
@@ -112,6 +137,7 @@ impl Limits {
             payload_mark: args.payload_mark,
             control_max: args.control_max,
             write_deadline: args.write_deadline,
+            dump_packets: args.dump_packets,
             close_timeout: Duration::from_secs(5),
         }
     }

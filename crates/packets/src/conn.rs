@@ -271,6 +271,9 @@ impl Conn {
         match incoming {
             Incoming::Packet(packet) => {
                 self.line.metrics.received(self.line.wire).inc();
+                if self.line.limits.dump_packets {
+                    packet.dump();
+                }
                 Some(Next::Packet(packet))
             }
             Incoming::Malformed => Some(Next::Malformed),

@@ -34,7 +34,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 pub use self::{
-    args::PacketArgs,
+    args::{ARGUMENTS, PacketArgs},
     gate::{Gate, Identity, Refused, bearer},
     line::{Line, SendError},
     packet::{Id, Packet, Wire},

@@ -2,7 +2,10 @@
 
 use bytes::BytesMut;
 use edge::ws::Frame;
-use proto::pad::{Malformed, cipher, cipher::FRAME_HEADER_BYTES, tcp, ws};
+use proto::pad::{Malformed, cipher::FRAME_HEADER_BYTES, tcp, ws};
+
+/// Bytes of a body that are logged when packets are.
+const DUMPED_BYTES: usize = 64;
 
 /// Which generation a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +66,15 @@ impl Packet {
             Carrier::WebSocket(_) => Wire::WebSocket,
             Carrier::Encrypted(_) => Wire::Encrypted,
         }
+    }
+
+    /// Logs its beginning, at the operator's wish.
+    pub(crate) fn dump(&self) {
+        let body = self.body();
+        let begin = body[..body.len().min(DUMPED_BYTES)].iter();
+        let hex: String = begin.map(|byte| format!("{byte:02x}")).collect();
+        tracing::info!(wire = ?self.wire(), kind = self.kind, id = self.id, bytes = body.len(),
+            body = hex, "packet");
     }
 
     /// What follows the header.

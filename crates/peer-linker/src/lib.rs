@@ -22,7 +22,8 @@ pub const ABOUT: About = About {
     about: "Links two peers by the names of their pads and passes data between them.",
     listen: "[::]:8080",
     admin: "127.0.0.1:18080",
-    aliases: &[],
+    aliases: &[("PLINK_LOGLEVEL", "log")],
+    arguments: packets::ARGUMENTS,
 };
 
 /// Builds the service and serves it until asked to drain.

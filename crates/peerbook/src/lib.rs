@@ -15,6 +15,7 @@ pub const ABOUT: About = About {
     listen: "[::]:17777",
     admin: "127.0.0.1:27777",
     aliases: &[],
+    arguments: &[],
 };
 
 /// Builds the service and serves it until asked to drain.

@@ -27,6 +27,7 @@ pub const ABOUT: About = About {
         ("SOURCE_VERSION", "source_version"),
         ("SOURCE_CODE_URL", "source_code_url"),
     ],
+    arguments: &[],
 };
 
 /// Builds the relay and serves it until asked to drain.

@@ -11,6 +11,7 @@ const ABOUT: About = About {
     listen: "127.0.0.1:0",
     admin: "127.0.0.1:0",
     aliases: &[],
+    arguments: &[],
 };
 
 /// How to behave.

@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! # use service::{About, Context};
-//! # const ABOUT: About = About { name: "idle", about: "Does nothing.", listen: "[::]:1", admin: "127.0.0.1:2", aliases: &[] };
+//! # const ABOUT: About = About { name: "idle", about: "Does nothing.", listen: "[::]:1", admin: "127.0.0.1:2", aliases: &[], arguments: &[] };
 //! # #[derive(clap::Args)] struct Config {}
 //! # async fn serve(_: Config, _: Context) -> anyhow::Result<()> { Ok(()) }
 //! fn main() -> std::process::ExitCode {

@@ -29,6 +29,9 @@ pub struct About {
     pub admin: &'static str,
     /// Variables accepted under another name: the name, then the id of the argument it sets.
     pub aliases: &'static [(&'static str, &'static str)],
+    /// Arguments accepted under another name, such as `-sc` for `--tls-cert`: the word as it is
+    /// written, then the flag it stands for. Values are words of their own.
+    pub arguments: &'static [(&'static str, &'static str)],
 }
 
 const FAILED: u8 = 1;

@@ -70,8 +70,15 @@ pub(crate) fn parse<C: Args>(
         "Every variable NAME may be given as NAME_FILE instead: the path of a file that \
              holds the value.\nFlags win over variables.",
     );
+    let argv = argv.into_iter().map(|word| translated(word, about));
     let matches = command.try_get_matches_from(argv)?;
     Ok((Common::from_arg_matches(&matches)?, C::from_arg_matches(&matches)?))
+}
+
+/// The flag that a word of an older command line stands for.
+fn translated(word: OsString, about: &About) -> OsString {
+    let known = about.arguments.iter().find(|(old, _)| *old == word);
+    known.map_or(word, |(_, flag)| (*flag).into())
 }
 
 /// What the environment says about each argument.
@@ -91,8 +98,11 @@ impl Found {
             let mut names = vec![format!("{prefix}{name}")];
             let aliases = about.aliases.iter().chain(SHARED).filter(|(_, target)| *target == id);
             names.extend(aliases.map(|(alias, _)| (*alias).to_owned()));
-            for name in names {
+            for (place, name) in names.into_iter().enumerate() {
                 let value = lookup(env, &name)?;
+                // Under its own name the log takes filters; only older names take numbers.
+                let older = place > 0 && id == "log";
+                let value = if older { value.map(log_level) } else { value };
                 if let Some(value) = value.filter(|_| !values.contains_key(id)) {
                     values.insert(id.to_owned(), spell(arg, value));
                 }
@@ -150,6 +160,13 @@ fn lookup(env: &Environment, name: &str) -> Result<Option<OsString>, String> {
         }
         (None, None) => Ok(None),
     }
+}
+
+/// The name of a level that is given as a number from 0 to 3.
+fn log_level(value: OsString) -> OsString {
+    let names = ["error", "warn", "info", "debug"];
+    let number = value.to_str().and_then(|text| text.parse::<usize>().ok());
+    number.and_then(|number| names.get(number)).map_or(value, OsString::from)
 }
 
 /// A plain `PORT` may be a Kubernetes service link too.

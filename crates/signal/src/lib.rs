@@ -37,6 +37,7 @@ pub const ABOUT: About = About {
     listen: "[::]:3000",
     admin: "127.0.0.1:13000",
     aliases: &[("PORT", "listen_port"), ("SOURCE_CODE_URL", "source_url")],
+    arguments: &[],
 };
 
 /// Decoded keys remembered, about 350 bytes each.

@@ -5,7 +5,8 @@ const ABOUT: About = About {
     about: "A relay.",
     listen: "[::]:4000",
     admin: "127.0.0.1:14000",
-    aliases: &[("PORT", "listen_port")],
+    aliases: &[("PORT", "listen_port"), ("OLD_LOGLEVEL", "log")],
+    arguments: &[("-bl", "--body-limit"), ("--old-strict", "--strict")],
 };
 
 #[derive(Args, Debug)]
@@ -100,4 +101,21 @@ fn help_names_the_variables_and_never_shows_their_values() {
     assert!(help.contains("[default: 20mb]"), "{help}");
     assert!(help.contains("Process:"), "{help}");
     assert!(!help.contains("secret"), "{help}");
+}
+
+#[test]
+fn arguments_of_an_older_program_are_translated() {
+    let url = ("DATABASE_URL", "postgres://plain");
+    let (_, config) = read(&["-bl", "5", "--old-strict"], &[url]).unwrap();
+    assert_eq!((config.body_limit, config.strict), (5, true));
+    assert!(read(&["-bl=5"], &[url]).is_err(), "values are words of their own");
+}
+
+#[test]
+fn a_number_is_a_log_level_where_it_was_one() {
+    let url = ("DATABASE_URL", "postgres://plain");
+    for (old, level) in [("0", "error"), ("3", "debug"), ("warn", "warn")] {
+        let (common, _) = read(&[], &[url, ("OLD_LOGLEVEL", old)]).unwrap();
+        assert_eq!(common.log, level);
+    }
 }
