@@ -2,6 +2,7 @@
 
 pub(crate) mod cipher;
 mod client;
+pub mod keepalive;
 mod stage;
 pub mod vectors;
 

@@ -163,33 +163,46 @@ pub fn relay(data: &[u8]) {
 
 /// The same items whether bytes come at once or one by one, up to the first violation.
 pub fn websocket(data: &[u8]) {
-    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| -> (Vec<Item>, Option<Violation>) {
-        let (mut decoder, mut items) = (Decoder::new(MESSAGE_MAX), Vec::new());
-        for piece in pieces {
-            decoder.feed(piece);
-            loop {
-                match decoder.next_item() {
-                    Ok(Some(item)) => items.push(item),
-                    Ok(None) => break,
-                    Err(violation) => return (items, Some(violation)),
-                }
-            }
-        }
-        (items, None)
-    };
-    let whole = read(&mut std::iter::once(data));
-    assert_eq!(read(&mut data.chunks(1)), whole);
-    for item in whole.0 {
+    for (item, opaque) in both_ways(data) {
         match item {
             Item::Text(text) => {
                 assert!(text.len() <= MESSAGE_MAX && std::str::from_utf8(&text).is_ok());
+                assert!(!opaque);
             }
-            Item::Binary(bytes) => assert!(bytes.len() <= MESSAGE_MAX),
+            Item::Binary(bytes) => assert!(bytes.len() <= MESSAGE_MAX && !opaque),
+            Item::Whole(frame) => assert!(frame.as_payload().len() <= MESSAGE_MAX && opaque),
+            Item::Oversized => assert!(opaque),
             Item::Ping(payload) => assert!(payload.len() <= 125),
             Item::Close(Some((_, reason))) => assert!(std::str::from_utf8(&reason).is_ok()),
             Item::Pong | Item::Close(None) => {}
         }
     }
+}
+
+/// What both kinds of decoders make of it, each item with whether its decoder was the opaque one.
+fn both_ways(data: &[u8]) -> Vec<(Item, bool)> {
+    let read = |opaque, pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let make = if opaque { Decoder::opaque } else { Decoder::new };
+        let (mut decoder, mut items): (_, Vec<(Item, bool)>) = (make(MESSAGE_MAX), Vec::new());
+        for piece in pieces {
+            decoder.feed(piece);
+            loop {
+                match decoder.next_item() {
+                    Ok(Some(item)) => items.push((item, opaque)),
+                    Ok(None) => break,
+                    Err(violation) => return (items, Some(violation)),
+                }
+            }
+        }
+        (items, None::<Violation>)
+    };
+    let mut all = Vec::new();
+    for opaque in [false, true] {
+        let whole = read(opaque, &mut std::iter::once(data));
+        assert_eq!(read(opaque, &mut data.chunks(1)), whole);
+        all.extend(whole.0);
+    }
+    all
 }
 
 /// A packet is written as it was read, and so is every body that is taken.
