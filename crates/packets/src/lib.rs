@@ -65,10 +65,7 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn connect(&self, opened: Opened) -> Self::Client;
 
     /// An HTTP request that does not ask for an upgrade.
-    fn http(
-        &self,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Body>> + Send + 'static;
+    fn http(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
 }
 
 /// What a service does with one active session.

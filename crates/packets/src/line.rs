@@ -348,6 +348,3 @@ impl Queue {
         packets > 0
     }
 }
-
-#[cfg(test)]
-mod tests;
