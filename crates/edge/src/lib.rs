@@ -20,6 +20,7 @@ mod establish;
 mod http;
 pub mod limit;
 mod listener;
+pub mod meter;
 mod metrics;
 mod stream;
 mod tls;

@@ -9,6 +9,7 @@
 #![warn(missing_docs, unreachable_pub)]
 
 pub mod base64;
+pub mod book;
 pub mod js;
 pub mod pad;
 pub mod query;

@@ -148,6 +148,17 @@ impl Outbox {
         self.0.end(self.0.queue.lock(), Ending::Close(Close::new(code, reason)));
     }
 
+    /// Ends the session: what is queued is dropped, `frame` is sent, then a close frame.
+    pub fn end_with(&self, frame: Frame, code: u16, reason: &'static str) {
+        let mut queue = self.0.queue.lock();
+        if queue.ending.is_some() {
+            return;
+        }
+        (queue.bytes, queue.frames) = (frame.len(), VecDeque::new());
+        queue.frames.push_back(Queued { bytes: frame.into_bytes(), after: 0 });
+        self.0.end(queue, Ending::Close(Close::new(code, reason)));
+    }
+
     /// Ends the session and drops the connection at once.
     pub fn kill(&self) {
         self.0.end(self.0.queue.lock(), Ending::Killed);

@@ -1,0 +1,436 @@
+//! One user's peers and their open connections, in memory.
+
+use std::{collections::HashMap, sync::Arc};
+
+use edge::ws::Frame;
+use parking_lot::Mutex;
+use proto::book::{
+    Dialect, Envelope, Fingerprint,
+    encode::{self, Extras, Listed, Source},
+};
+use smallvec::SmallVec;
+
+use super::{connection::Connection, lobby::Lobby};
+use crate::store::{Account, Peer, RequireProof, Shelf};
+
+/// What a connection that is let in is told.
+pub(crate) const VERIFIED: &str = "peer is verified";
+/// What a connection hears whose peer is not approved.
+pub(crate) const UNVERIFIED: &str = "Unverified peer, please check your inbox to verify";
+/// What a connection hears whose peer is approved, but not proven as its user demands.
+pub(crate) const UNPROVEN: &str = "Unproven peer, please prove its fingerprint";
+/// What a connection hears when its peer's approval ends; it is closed then.
+pub(crate) const REVOKED: &str = "peer's verification was revoked";
+
+/// One user's peers and their open connections.
+///
+/// Invariant: who may send and receive is decided under this lock by the newest version seen, so
+/// that nothing is forwarded for a peer after its revocation was applied.
+pub(crate) struct Circle {
+    pub(crate) uid: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    account: Option<Account>,
+    members: HashMap<Fingerprint, Member>,
+    /// Peers that are being revoked: shut before the commit, for the time until it is applied.
+    fences: SmallVec<[Fence; 1]>,
+}
+
+/// Whom a change that is under way may put out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fence {
+    /// One peer.
+    One(Fingerprint),
+    /// All of them.
+    All,
+}
+
+struct Member {
+    peer: Peer,
+    links: SmallVec<[Arc<Connection>; 1]>,
+    /// What the others were last told of it.
+    told_online: bool,
+}
+
+/// What became of an envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forwarded {
+    /// Queued for a connection of the target.
+    Sent,
+    /// The sender may not send.
+    Blocked,
+    /// The target is one of the user's, but not there.
+    Offline,
+    /// The user has no such peer.
+    Unknown,
+}
+
+/// What is new about a peer that was just let in.
+pub(crate) struct Welcome {
+    pub(crate) fp: Fingerprint,
+    /// The secret that proves it from now on.
+    pub(crate) token: String,
+}
+
+impl Circle {
+    pub(super) fn new(uid: String) -> Self {
+        Self { uid, state: Mutex::default() }
+    }
+
+    /// Version of what is known; 0 before anything is.
+    pub(crate) fn version(&self) -> i64 {
+        self.state.lock().version()
+    }
+
+    /// Whether no connection is open.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.state.lock().members.values().all(|member| member.links.is_empty())
+    }
+
+    /// Lets a connection in, or has it wait in the lobby; either way it is told. `true` when it
+    /// is in.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        lobby: &Lobby,
+        now: i64,
+    ) -> bool {
+        let mut state = self.state.lock();
+        if !state.admits(connection) {
+            // Under the lock, so that an approval finds it there.
+            lobby.enter(connection);
+            connection.wait(state.reason(&connection.fp));
+            if connection.line.is_closed() {
+                lobby.leave(connection); // it ended on the way
+            }
+            return false;
+        }
+        if !connection.let_in(self) {
+            return true;
+        }
+        state.link(connection, now);
+        state.greet(&self.uid, connection, None);
+        state.announce_arrival(connection);
+        true
+    }
+
+    /// A connection is over.
+    pub(crate) fn leave(&self, connection: &Arc<Connection>, now: i64) {
+        let mut state = self.state.lock();
+        let Some(member) = state.members.get_mut(&connection.fp) else { return };
+        let before = member.links.len();
+        member.links.retain(|link| !Arc::ptr_eq(link, connection));
+        if before > 0 && member.links.is_empty() {
+            member.peer.last_seen = Some(now);
+            state.announce(&connection.fp);
+        }
+    }
+
+    /// Shuts peers before a change that will put them out is committed.
+    pub(super) fn shut(&self, fence: &Fence) {
+        self.state.lock().fences.push(fence.clone());
+    }
+
+    /// Ends what [`Circle::shut`] began, after the change was applied or has failed.
+    pub(super) fn reopen(&self, fence: &Fence) {
+        let mut state = self.state.lock();
+        if let Some(at) = state.fences.iter().position(|known| known == fence) {
+            state.fences.swap_remove(at);
+        }
+    }
+
+    /// Takes over what the tables hold; `None` when the user is no more. Older versions change
+    /// nothing. Everybody concerned is told.
+    pub(super) fn apply(
+        self: &Arc<Self>,
+        shelf: Option<Shelf>,
+        lobby: &Lobby,
+        welcome: Option<&Welcome>,
+        now: i64,
+    ) {
+        let mut state = self.state.lock();
+        let Some(shelf) = shelf else {
+            state.account = None;
+            for (_, member) in std::mem::take(&mut state.members) {
+                put_out(&member.links);
+            }
+            return;
+        };
+        if shelf.account.version <= state.version() {
+            return;
+        }
+        state.account = Some(shelf.account);
+        let mut old = std::mem::take(&mut state.members);
+        for peer in shelf.peers {
+            let mut member = Member { peer, links: SmallVec::new(), told_online: false };
+            if let Some(before) = old.get_mut(&member.peer.fp) {
+                member.links = std::mem::take(&mut before.links);
+                member.told_online = before.told_online;
+                member.peer.last_seen = member.peer.last_seen.max(before.peer.last_seen);
+            }
+            state.members.insert(member.peer.fp.clone(), member);
+        }
+        state.put_out_the_rejected();
+        self.let_in_the_approved(&mut state, lobby, welcome, now);
+        for gone in old.values().filter(|gone| !state.members.contains_key(&gone.peer.fp)) {
+            put_out(&gone.links);
+            if gone.peer.verified {
+                state.broadcast(&update(&gone.peer, false, false));
+            }
+        }
+        state.announce_changes(&old);
+    }
+
+    fn let_in_the_approved(
+        self: &Arc<Self>,
+        state: &mut State,
+        lobby: &Lobby,
+        welcome: Option<&Welcome>,
+        now: i64,
+    ) {
+        if lobby.is_empty() {
+            // Who comes later sees the version that was just noted.
+            lobby.call_nobody();
+            return;
+        }
+        let verified: Vec<Fingerprint> = state.verified().map(|peer| peer.fp.clone()).collect();
+        for fp in verified {
+            let welcome = welcome.filter(|welcome| welcome.fp == fp);
+            let called = lobby.call(&fp, |waiting| {
+                if welcome.is_some() {
+                    waiting.set_proven();
+                }
+                state.admits(waiting)
+            });
+            for connection in called {
+                if connection.let_in(self) {
+                    state.link(&connection, now);
+                    state.greet(&self.uid, &connection, welcome.map(|w| w.token.as_str()));
+                }
+            }
+            for rest in lobby.of(&fp).iter().filter(|_| welcome.is_some()) {
+                rest.wait(UNPROVEN);
+            }
+        }
+    }
+
+    /// Passes an envelope on.
+    pub(crate) fn forward(
+        &self,
+        sender: &Connection,
+        envelope: &Envelope<'_>,
+        target: &str,
+        capacity: usize,
+    ) -> Forwarded {
+        let state = self.state.lock();
+        let Some(source) = state.members.get(&sender.fp).filter(|source| state.is_open(source))
+        else {
+            return Forwarded::Blocked;
+        };
+        let Some(member) = state.target(target) else { return Forwarded::Unknown };
+        if !state.is_open(member) {
+            return Forwarded::Offline;
+        }
+        let from = Source { fp: source.peer.fp.as_str(), name: &source.peer.name };
+        let mut frames: [Option<Frame>; 2] = [None, None];
+        let mut sent = false;
+        // Once one connection has proven the fingerprint, nobody else receives under it.
+        let proven = member.links.iter().any(|link| link.is_proven());
+        for link in member.links.iter().filter(|link| !proven || link.is_proven()) {
+            let frame = frames[link.dialect as usize].get_or_insert_with(|| {
+                Frame::text_with(capacity, |out| {
+                    encode::envelope(link.dialect, from, envelope, out);
+                })
+            });
+            sent |= link.line.send(frame.clone()).is_ok();
+        }
+        if sent { Forwarded::Sent } else { Forwarded::Offline }
+    }
+
+    /// The user's peers, as a connection of `dialect` is told them.
+    pub(crate) fn list(&self, dialect: Dialect) -> Frame {
+        self.state.lock().list(&self.uid, dialect)
+    }
+
+    /// Whether a connection may be heard.
+    pub(crate) fn is_open_to(&self, connection: &Connection) -> bool {
+        let state = self.state.lock();
+        state.members.get(&connection.fp).is_some_and(|member| state.is_open(member))
+    }
+
+    /// Which of the user's peers are connected, or how often.
+    pub(crate) fn links(&self, fp: &Fingerprint) -> usize {
+        self.state.lock().members.get(fp).map_or(0, |member| member.links.len())
+    }
+}
+
+impl State {
+    fn version(&self) -> i64 {
+        self.account.as_ref().map_or(0, |account| account.version)
+    }
+
+    fn is_shut(&self, fp: &Fingerprint) -> bool {
+        self.fences.iter().any(|fence| match fence {
+            Fence::One(one) => one == fp,
+            Fence::All => true,
+        })
+    }
+
+    /// Whether a member may send and receive.
+    fn is_open(&self, member: &Member) -> bool {
+        member.peer.verified && (self.fences.is_empty() || !self.is_shut(&member.peer.fp))
+    }
+
+    fn needs_proof(&self, peer: &Peer) -> bool {
+        let policy = self.account.as_ref().map_or(RequireProof::All, |a| a.require_proof);
+        let demanded = match policy {
+            RequireProof::None => false,
+            RequireProof::New => peer.needs_proof,
+            RequireProof::All => true,
+        };
+        demanded || peer.bearer_used
+    }
+
+    fn admits(&self, connection: &Connection) -> bool {
+        self.members.get(&connection.fp).is_some_and(|member| {
+            self.is_open(member) && (connection.is_proven() || !self.needs_proof(&member.peer))
+        })
+    }
+
+    /// Why a connection has to wait.
+    fn reason(&self, fp: &Fingerprint) -> &'static str {
+        let verified = self.members.get(fp).is_some_and(|member| member.peer.verified);
+        if verified { UNPROVEN } else { UNVERIFIED }
+    }
+
+    fn verified(&self) -> impl Iterator<Item = &Peer> {
+        self.members.values().map(|member| &member.peer).filter(|peer| peer.verified)
+    }
+
+    /// The peer of a fingerprint, or else the one verified peer of a name.
+    fn target(&self, target: &str) -> Option<&Member> {
+        if let Some(member) = self.members.get(target) {
+            return Some(member);
+        }
+        let mut named = self
+            .members
+            .values()
+            .filter(|member| member.peer.verified && member.peer.name == target);
+        let first = named.next()?;
+        named.next().is_none().then_some(first)
+    }
+
+    fn link(&mut self, connection: &Arc<Connection>, now: i64) {
+        let Some(member) = self.members.get_mut(&connection.fp) else { return };
+        member.peer.last_seen = Some(now);
+        // One that ended on the way has looked for its circle before it had one.
+        if !connection.line.is_closed() {
+            member.links.push(connection.clone());
+        }
+    }
+
+    /// Tells a connection that it is in: the status, and in the README's dialect the list.
+    fn greet(&self, uid: &str, connection: &Connection, token: Option<&str>) {
+        let extras = Extras { uid: Some(uid), nonce: Some(&connection.nonce), token };
+        connection.status(200, VERIFIED, extras);
+        if connection.dialect == Dialect::Readme {
+            connection.tell(&self.list(uid, Dialect::Readme));
+        }
+    }
+
+    /// Tells everybody that a connection has opened, or only itself when its peer was there.
+    fn announce_arrival(&mut self, connection: &Connection) {
+        let Some(member) = self.members.get(&connection.fp) else { return };
+        if member.links.len() == 1 {
+            self.announce(&connection.fp);
+        } else if connection.dialect == Dialect::Readme {
+            connection.tell(&update(&member.peer, true, true));
+        }
+    }
+
+    /// Tells everybody how a peer is.
+    fn announce(&mut self, fp: &Fingerprint) {
+        if let Some(member) = self.members.get_mut(fp) {
+            member.told_online = !member.links.is_empty();
+            let frame = update(&member.peer, member.peer.verified, member.told_online);
+            self.broadcast(&frame);
+        }
+    }
+
+    /// Tells everybody what is not as it was in `old`, whose connections have moved here.
+    fn announce_changes(&mut self, old: &HashMap<Fingerprint, Member>) {
+        let changed = self.members.iter().filter(|(fp, member)| {
+            let peer = &member.peer;
+            let (was_verified, same_name) = old.get(*fp).map_or((false, true), |before| {
+                (before.peer.verified, before.peer.name == peer.name)
+            });
+            let same_online = member.told_online != member.links.is_empty();
+            // Requests are the user's business, not that of their peers.
+            (peer.verified || was_verified)
+                && !(peer.verified == was_verified && same_name && same_online)
+        });
+        let changed: Vec<Fingerprint> = changed.map(|(fp, _)| fp.clone()).collect();
+        for fp in changed {
+            self.announce(&fp);
+        }
+    }
+
+    fn broadcast(&self, frame: &Frame) {
+        let links = self.members.values().flat_map(|member| &member.links);
+        for link in links.filter(|link| link.dialect == Dialect::Readme) {
+            link.tell(frame);
+        }
+    }
+
+    /// Closes connections that are not admitted any longer.
+    fn put_out_the_rejected(&mut self) {
+        let mut members = std::mem::take(&mut self.members);
+        let mut rejected: Vec<Arc<Connection>> = Vec::new();
+        for member in members.values_mut() {
+            let may_stay = |link: &Connection| {
+                member.peer.verified && (link.is_proven() || !self.needs_proof(&member.peer))
+            };
+            rejected.extend(member.links.iter().filter(|link| !may_stay(link)).cloned());
+            member.links.retain(|link| may_stay(link));
+        }
+        self.members = members;
+        put_out(&rejected);
+    }
+
+    fn list(&self, uid: &str, dialect: Dialect) -> Frame {
+        let user = self.account.as_ref().map_or("", |account| account.email.as_str());
+        let mut shown: Vec<&Member> =
+            self.members.values().filter(|member| !member.peer.refused).collect();
+        shown.sort_unstable_by(|a, b| {
+            (a.peer.created_on, &a.peer.fp).cmp(&(b.peer.created_on, &b.peer.fp))
+        });
+        let listed = shown.into_iter().map(|Member { peer, links, .. }| Listed {
+            fp: peer.fp.as_str(),
+            name: &peer.name,
+            kind: &peer.kind,
+            user,
+            verified: peer.verified,
+            online: !links.is_empty(),
+            created_on: peer.created_on,
+            verified_on: peer.verified_on,
+            last_seen: peer.last_seen,
+            properties: &peer.properties,
+        });
+        Frame::text(encode::list(dialect, uid, listed))
+    }
+}
+
+fn update(peer: &Peer, verified: bool, online: bool) -> Frame {
+    Frame::text(encode::peer_update(&peer.fp, &peer.name, verified, online))
+}
+
+/// The last thing these connections hear: what is still queued for them is not sent.
+fn put_out(links: &[Arc<Connection>]) {
+    let frame = Frame::text(encode::status(401, REVOKED, Extras::default()));
+    for link in links {
+        link.line.end_with(frame.clone(), 1008, REVOKED);
+    }
+}

@@ -1,0 +1,91 @@
+//! One open WebSocket, as the rules see it.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use edge::{
+    LimitKey,
+    ws::{Frame, Outbox},
+};
+use proto::book::{
+    Dialect, Fingerprint,
+    encode::{self, Extras},
+};
+
+use super::circle::Circle;
+use crate::store::peer::Introduction;
+
+/// One open WebSocket.
+pub(crate) struct Connection {
+    pub(crate) fp: Fingerprint,
+    pub(crate) dialect: Dialect,
+    pub(crate) line: Outbox,
+    /// What a proof made on this connection has to be made over.
+    pub(crate) nonce: String,
+    pub(crate) address: LimitKey,
+    /// What the peer said of itself, until it is verified.
+    pub(crate) introduction: Introduction,
+    /// The fingerprint was proven on this connection.
+    proven: AtomicBool,
+    /// Where it was let in; a connection is let in once and closed when it is put out.
+    circle: OnceLock<Arc<Circle>>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        introduction: Introduction,
+        dialect: Dialect,
+        line: Outbox,
+        nonce: String,
+        address: LimitKey,
+        proven: bool,
+    ) -> Self {
+        Self {
+            fp: introduction.fp.clone(),
+            dialect,
+            line,
+            nonce,
+            address,
+            introduction,
+            proven: AtomicBool::new(proven),
+            circle: OnceLock::new(),
+        }
+    }
+
+    /// Queues a frame; a connection that is over needs none.
+    pub(crate) fn tell(&self, frame: &Frame) {
+        let _ = self.line.send(frame.clone());
+    }
+
+    /// Tells a status.
+    pub(crate) fn status(&self, code: u16, text: &str, extras: Extras<'_>) {
+        self.tell(&Frame::text(encode::status(code, text, extras)));
+    }
+
+    /// Tells that nothing else is heard until the peer is approved, or proves itself.
+    pub(crate) fn wait(&self, text: &str) {
+        self.status(401, text, Extras { nonce: Some(&self.nonce), ..Extras::default() });
+    }
+
+    /// The circle it was let into.
+    pub(crate) fn circle(&self) -> Option<&Arc<Circle>> {
+        self.circle.get()
+    }
+
+    /// Lets it into a circle; `false` when it is in one.
+    pub(super) fn let_in(&self, circle: &Arc<Circle>) -> bool {
+        self.circle.set(circle.clone()).is_ok()
+    }
+
+    /// Whether the fingerprint was proven here.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Acquire)
+    }
+
+    /// Notes that it was.
+    pub(crate) fn set_proven(&self) {
+        self.proven.store(true, Ordering::Release);
+    }
+}

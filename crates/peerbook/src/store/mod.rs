@@ -1,0 +1,15 @@
+//! What outlives the process: users, peers and pairing codes in schema `peerbook`.
+
+pub(crate) mod account;
+pub(crate) mod pairing;
+pub(crate) mod peer;
+
+pub(crate) use account::{Account, RequireProof};
+pub(crate) use peer::Peer;
+
+/// One user with everything they have, as of one version.
+#[derive(Clone, Debug)]
+pub(crate) struct Shelf {
+    pub(crate) account: Account,
+    pub(crate) peers: Vec<Peer>,
+}

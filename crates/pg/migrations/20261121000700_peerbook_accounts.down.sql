@@ -1,0 +1,1 @@
+DROP TABLE peerbook.pairing, peerbook.peer, peerbook.account;
