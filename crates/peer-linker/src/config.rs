@@ -15,6 +15,8 @@ pub struct Config {
     #[command(flatten)]
     pub(crate) database: pg::DatabaseArgs,
     #[command(flatten)]
+    pub(crate) clients: packets::PacketArgs,
+    #[command(flatten)]
     pub(crate) pads: PadArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,

@@ -2,19 +2,22 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
-#[allow(dead_code, reason = "the connections come next")]
 mod config;
-#[allow(dead_code, reason = "the connections come next")]
 mod domain;
-#[allow(dead_code, reason = "the connections come next")]
 mod metrics;
-mod store;
-#[allow(dead_code, reason = "the connections come next")]
+mod protocol;
 mod transport;
 
-use service::{About, Context};
+use std::sync::{Arc, Weak};
+
+use packets::{Line, Packets};
+use pg::{GroupCommit, GroupLimits, Holding, Lease};
+use service::{About, Context, Gate};
+use sqlx::PgPool;
 
 pub use config::Config;
+use domain::{desk::Desk, keeper, meter::Meter, transfers::Transfers};
+use metrics::Metrics;
 
 /// What the peer-linker process is called and where it listens by default.
 pub const ABOUT: About = About {
@@ -29,13 +32,84 @@ pub const ABOUT: About = About {
 /// Builds the service and serves it until asked to drain.
 ///
 /// # Errors
-/// The database stays away or has another schema; the port is taken; a certificate does not load.
+/// The database stays away or has another schema; the port is taken; a certificate or the key does
+/// not load.
 pub async fn serve(config: Config, cx: Context) -> anyhow::Result<()> {
     let gate = cx.ready.gate("database");
     let pool = pg::connect(&config.database, cx.name, &cx.metrics).await?;
     pg::check_schema(&pool).await?;
-    let _listener = edge::bind(&config.listen, &cx).await?;
+    let listener = edge::bind(&config.listen, &cx).await?;
+    serve_on(config, pool, listener, gate, &cx).await
+}
+
+/// As [`serve`], on a listener and a pool that are there already; what tests start.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn run(
+    config: Config,
+    pool: PgPool,
+    listener: edge::Listener,
+    cx: &Context,
+) -> anyhow::Result<()> {
+    serve_on(config, pool, listener, cx.ready.gate("database"), cx).await
+}
+
+async fn serve_on(
+    config: Config,
+    pool: PgPool,
+    listener: edge::Listener,
+    gate: Gate,
+    cx: &Context,
+) -> anyhow::Result<()> {
+    let port = listener.local_addr().port();
+    let instance = config.lease.instance.clone().unwrap_or_else(|| instance(port));
+    let lease = Lease::new("peer_linker", "pad", instance, config.lease.lease_expiry);
+    let left = lease.begin(&pool).await?;
+    tracing::info!(left_behind = left, "took over");
+    let packets = Packets::new(&config.clients, cx)?;
+    let metrics = Arc::new(Metrics::register(&cx.metrics)?);
+    let desk = desk(&config, (pool, lease), metrics.clone(), cx);
+    keeper::start(&desk, config.lease.lease_renewal, gate.clone(), cx);
+    let bounds = config.transfers();
+    let transfers = (bounds.max > 0).then(|| Transfers::new(bounds, metrics));
+    let pass_server_types = config.pads.pass_server_types;
+    let app = transport::App::new(desk, transfers, packets.clone(), pass_server_types);
     gate.open();
-    cx.stop.draining().cancelled().await;
-    Ok(())
+    packets.serve(listener, app, cx).await
+}
+
+fn desk(
+    config: &Config,
+    (pool, lease): (PgPool, Lease),
+    metrics: Arc<Metrics>,
+    cx: &Context,
+) -> Arc<Desk<Line>> {
+    let mut group = GroupLimits::new("pads");
+    // A client waits for its answer.
+    group.retry_for = std::time::Duration::from_secs(1);
+    let spawner = cx.clone();
+    let spawn = move |name, task| spawner.spawn(name, task);
+    let meter = Meter::new(config.pads.identity_bandwidth.0, metrics.paused.clone());
+    Arc::new_cyclic(|desk: &Weak<Desk<Line>>| {
+        let (desk, database) = (desk.clone(), (pool.clone(), lease.clone()));
+        let registers: GroupCommit<Holding, bool> =
+            GroupCommit::start(group, &cx.metrics, spawn, move |batch| {
+                let (desk, (pool, lease)) = (desk.clone(), database.clone());
+                async move {
+                    let taken = lease.hold(&pool, &batch).await;
+                    if let Some(desk) = desk.upgrade() {
+                        desk.reconcile(&batch);
+                    }
+                    taken
+                }
+            });
+        Desk::new(config.limits(), (pool, lease), registers, (meter, metrics))
+    })
+}
+
+/// Host name and port: the same after a restart, another for every replica.
+fn instance(port: u16) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{port}", host.trim())
 }

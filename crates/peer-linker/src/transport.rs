@@ -1,3 +1,122 @@
-//! Sockets and HTTP.
+//! Clients' packets and HTTP requests, handed to the rules.
 
-pub(crate) mod http;
+mod http;
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use ::http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use bytes::Bytes;
+use edge::{Body, Client as Peer, ws::Ended};
+use hyper::body::Incoming;
+use packets::{Close, Line, Opened, Packet, Packets};
+
+use crate::{
+    domain::{desk::Desk, meter::Payer, seat::Seat, transfers::Transfers},
+    protocol::{self, Request as Asked},
+};
+
+/// The service as connections see it.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Shared>);
+
+struct Shared {
+    desk: Arc<Desk<Line>>,
+    transfers: Option<Transfers>,
+    packets: Packets,
+    pass_server_types: bool,
+}
+
+impl App {
+    /// Without `transfers` there are no HTTP pads.
+    pub(crate) fn new(
+        desk: Arc<Desk<Line>>,
+        transfers: Option<Transfers>,
+        packets: Packets,
+        pass_server_types: bool,
+    ) -> Self {
+        Self(Arc::new(Shared { desk, transfers, packets, pass_server_types }))
+    }
+
+    /// Who pays for what an HTTP client sends; `None` when it may send nothing.
+    async fn payer(&self, request: &Request<Incoming>) -> Option<Payer> {
+        let gate = self.0.packets.gate();
+        let identity = if gate.is_open() {
+            None
+        } else {
+            let header = request.headers().get(AUTHORIZATION)?;
+            gate.check(&packets::bearer(header.as_bytes())?).await.ok()?
+        };
+        match identity {
+            Some(identity) => Some(Payer::Identity(identity.content().into())),
+            None => {
+                let peer = request.extensions().get::<Peer>()?;
+                Some(Payer::Address(peer.limit_key()))
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let Some(name) = http::pad(request.uri().path()) else { return http::page() };
+        let Some(transfers) = &self.0.transfers else {
+            return http::say(StatusCode::NOT_FOUND, "HTTP pads are switched off\n");
+        };
+        let name = match name {
+            Ok(name) => name,
+            Err(status) => return http::say(status, "this is no name for a pad\n"),
+        };
+        let Some(payer) = self.payer(&request).await else { return http::unauthorized() };
+        http::transfer(request, &name, (transfers, self.0.desk.meter()), &payer).await
+    }
+}
+
+impl packets::Service for App {
+    type Client = Session;
+    const SUBPROTOCOL: &'static str = "peer-linker";
+
+    fn connect(&self, opened: Opened) -> Session {
+        let address = opened.peer.limit_key();
+        let payer = match opened.identity {
+            Some(identity) => Payer::Identity(identity.content().into()),
+            None => Payer::Address(address),
+        };
+        let namespace = protocol::namespace(opened.wire);
+        let seat = self.0.desk.open(namespace, address, opened.line, payer);
+        Session { shared: self.0.clone(), seat }
+    }
+
+    async fn http(&self, request: Request<Incoming>) -> Response<Body> {
+        self.answer(request).await
+    }
+}
+
+/// One activated client.
+pub(crate) struct Session {
+    shared: Arc<Shared>,
+    seat: Arc<Seat<Line>>,
+}
+
+impl packets::Client for Session {
+    async fn packet(&mut self, packet: Packet, _: &Line) -> ControlFlow<Close> {
+        let (desk, seat, id) = (&self.shared.desk, &self.seat, packet.id);
+        match protocol::request(&packet, self.shared.pass_server_types) {
+            Asked::Pass => {
+                let bytes = packet.body().len();
+                desk.pass(seat, id, packet, bytes).await;
+            }
+            Asked::Register(name) => desk.register(seat, id, name).await,
+            Asked::Unregister => desk.unregister(seat, id),
+            Asked::Link { requestee, secret } => {
+                desk.link(seat, id, requestee, Bytes::copy_from_slice(secret)).await;
+            }
+            Asked::Answer { requester, ok } => desk.answer(seat, id, requester, ok),
+            Asked::Unlink => desk.unlink(seat, id),
+            Asked::Wrong => desk.refuse(seat, id),
+            Asked::Ignored => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn gone(&mut self, _: Ended) {
+        self.shared.desk.gone(&self.seat);
+    }
+}

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use edge::LimitKey;
 use parking_lot::{Mutex, MutexGuard};
-use pg::{GroupCommit, Lease};
+use pg::{GroupCommit, Holding, Lease};
 use sqlx::PgPool;
 use tokio::{
     sync::Notify,
@@ -23,13 +23,10 @@ use super::{
     event::{ClientId, Effect, Event, Name},
     line::Line,
     meter::{Meter, Payer},
-    pads::{Limits, Namespace, PadKey, Pads},
+    pads::{Limits, Namespace, PadId, PadKey, Pads},
     seat::Seat,
 };
-use crate::{
-    metrics::Metrics,
-    store::pad::{self, Held},
-};
+use crate::metrics::Metrics;
 
 /// How long a link request waits for the database to say where a pad is.
 const LOCATE: Duration = Duration::from_secs(1);
@@ -40,9 +37,11 @@ pub(crate) struct Desk<L> {
     next_client: AtomicU64,
     pub(super) pool: PgPool,
     pub(super) lease: Lease,
-    registers: GroupCommit<Held, bool>,
-    pub(super) meter: Meter,
-    pub(super) metrics: Metrics,
+    registers: GroupCommit<Holding, bool>,
+    meter: Meter,
+    pub(super) metrics: Arc<Metrics>,
+    /// The database answers. While it does not, nobody is made to wait for it.
+    pub(super) storage_up: AtomicBool,
     /// Other processes run, so that a pad may be there.
     pub(super) siblings: AtomicBool,
     /// Told when there is something to give back.
@@ -53,7 +52,7 @@ struct State<L> {
     pads: Pads,
     seats: HashMap<ClientId, Arc<Seat<L>>>,
     /// Pads to give back to the database. No more than were registered before it went away.
-    releases: VecDeque<Held>,
+    releases: VecDeque<Holding>,
     effects: Vec<Effect>,
 }
 
@@ -68,8 +67,8 @@ impl<L: Line> Desk<L> {
     pub(crate) fn new(
         limits: Limits,
         (pool, lease): (PgPool, Lease),
-        registers: GroupCommit<Held, bool>,
-        (meter, metrics): (Meter, Metrics),
+        registers: GroupCommit<Holding, bool>,
+        (meter, metrics): (Meter, Arc<Metrics>),
     ) -> Self {
         let state = State {
             pads: Pads::new(limits),
@@ -85,6 +84,7 @@ impl<L: Line> Desk<L> {
             registers,
             meter,
             metrics,
+            storage_up: AtomicBool::new(true),
             siblings: AtomicBool::new(false),
             released: Notify::new(),
         }
@@ -113,37 +113,40 @@ impl<L: Line> Desk<L> {
 
     /// Registers a pad, here and in the database.
     pub(crate) async fn register(&self, seat: &Seat<L>, id: u32, name: &[u8]) {
+        if !self.storage_up.load(Ordering::Relaxed) {
+            return self.refuse(seat, id);
+        }
         let key = PadKey { namespace: seat.namespace, name: Name::from(name) };
         let digest = key.digest();
         let reserved = self.decide(self.state.lock(), |pads, out| {
             pads.reserve(seat.client, id, key, seat.address, out)
         });
         let Some(reserved) = reserved else { return };
-        let held = Held { digest, pad: reserved.0 };
-        let taken = self.registers.write(held.clone()).await;
-        let is_ours = matches!(taken, Ok(true));
+        let held = Holding { digest, number: reserved.0 };
+        // Dropped here when the client leaves, which gives the pad back; see `reconcile`.
+        let taken = self.registers.write(held).await;
         if let Err(why) = &taken {
             tracing::debug!(%why, "pad not registered");
         }
-        let mut state = self.state.lock();
-        // After an error the row may be there all the same; a pad whose client left has one.
-        if taken.is_err() {
-            state.releases.push_back(held.clone());
-        }
         let now = Instant::now();
-        let confirmed = self.decide(state, |pads, out| match is_ours {
-            true => pads.confirm(reserved, id, now, out),
-            false => {
-                pads.cancel(reserved, id, out);
-                true
-            }
+        self.decide(self.state.lock(), |pads, out| match taken {
+            Ok(true) if pads.confirm(reserved, id, now, out) => self.metrics.registered.inc(),
+            Ok(true) => {}
+            // After an error the row may be there all the same: it is given back either way.
+            Ok(false) | Err(_) => pads.cancel(reserved, id, out),
         });
-        if !confirmed {
-            self.state.lock().releases.push_back(held);
-        } else if is_ours {
-            self.metrics.registered.inc();
+    }
+
+    /// Gives back what was written for pads that are gone already: their own giving back may have
+    /// come before the writing.
+    pub(crate) fn reconcile(&self, written: &[Holding]) {
+        let mut state = self.state.lock();
+        for held in written {
+            if !state.pads.contains(PadId(held.number)) {
+                state.releases.push_back(held.clone());
+                self.released.notify_one();
+            }
         }
-        self.released.notify_one();
     }
 
     /// Gives the client's pad back.
@@ -180,10 +183,7 @@ impl<L: Line> Desk<L> {
     /// Passes payload of `bytes` bytes on; waits as long as the client should not be read. A client
     /// that is not linked gets its refusal.
     pub(crate) async fn pass(&self, seat: &Seat<L>, id: u32, payload: L::Payload, bytes: usize) {
-        if self.meter.is_on() {
-            let payer = seat.payer.lock().clone();
-            self.meter.spend(&payer, bytes).await;
-        }
+        self.meter.spend(&seat.payer, bytes).await;
         if seat.pass(payload).await {
             self.metrics.passed_packets.inc();
             self.metrics.passed_bytes.inc_by(bytes as u64);
@@ -197,9 +197,9 @@ impl<L: Line> Desk<L> {
         seat.line.tell(&Event::Answer { id, ok: false });
     }
 
-    /// The client has shown another certificate.
-    pub(crate) fn pays(&self, seat: &Seat<L>, payer: Payer) {
-        *seat.payer.lock() = payer;
+    /// What each identity may send.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Ends requests that are due.
@@ -212,14 +212,14 @@ impl<L: Line> Desk<L> {
     }
 
     /// What the database has to be told, at most `count` of it.
-    pub(super) fn take_releases(&self, count: usize) -> Vec<Held> {
+    pub(super) fn take_releases(&self, count: usize) -> Vec<Holding> {
         let mut state = self.state.lock();
         let count = count.min(state.releases.len());
         state.releases.drain(..count).collect()
     }
 
     /// Puts back what the database could not be told.
-    pub(super) fn put_back(&self, releases: Vec<Held>) {
+    pub(super) fn put_back(&self, releases: Vec<Holding>) {
         let mut state = self.state.lock();
         for held in releases.into_iter().rev() {
             state.releases.push_front(held);
@@ -229,10 +229,10 @@ impl<L: Line> Desk<L> {
     }
 
     /// Every registered pad, with its client.
-    pub(super) fn held(&self) -> Vec<(Held, ClientId)> {
+    pub(super) fn held(&self) -> Vec<(Holding, ClientId)> {
         let state = self.state.lock();
         let pads = state.pads.registered_pads();
-        pads.map(|(pad, client, digest)| (Held { digest, pad: pad.0 }, client)).collect()
+        pads.map(|(pad, client, digest)| (Holding { digest, number: pad.0 }, client)).collect()
     }
 
     /// Ends the connection of a client whose pad's name is another's now.
@@ -255,7 +255,7 @@ impl<L: Line> Desk<L> {
             return Whereabouts::HereOrNowhere;
         }
         let digest = key.digest();
-        let asked = timeout(LOCATE, pad::is_elsewhere(&self.pool, &self.lease, &digest)).await;
+        let asked = timeout(LOCATE, self.lease.is_elsewhere(&self.pool, &digest)).await;
         match asked {
             Ok(Ok(true)) => Whereabouts::Elsewhere,
             _ => Whereabouts::HereOrNowhere,
@@ -311,7 +311,7 @@ impl<L: Line> Desk<L> {
                 }
             }
             Effect::Release(pad, digest) => {
-                state.releases.push_back(Held { digest, pad: pad.0 });
+                state.releases.push_back(Holding { digest, number: pad.0 });
                 self.released.notify_one();
             }
             Effect::Limited(limit) => self.metrics.limited(limit),

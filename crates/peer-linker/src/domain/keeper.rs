@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
+use pg::Holding;
 use service::{Context, Gate, Stop};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{desk::Desk, line::Line};
-use crate::store::pad::{self, Held};
 
 /// How often deadlines of requests are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -26,9 +26,11 @@ pub(crate) fn start<L: Line>(
     cx: &Context,
 ) {
     let draining = cx.stop.draining();
+    let watched = desk.clone();
     cx.spawn(
         "database-watch",
         pg::watch(desk.pool.clone(), draining.clone(), move |up| {
+            watched.storage_up.store(up, Ordering::Relaxed);
             if up { gate.open() } else { gate.close("the database does not answer") }
         }),
     );
@@ -73,8 +75,8 @@ async fn renew<L: Line>(desk: &Desk<L>) -> Result<(), pg::Error> {
 async fn restore<L: Line>(desk: &Desk<L>) -> Result<(), pg::Error> {
     let held = desk.held();
     for chunk in held.chunks(CHUNK) {
-        let rows: Vec<Held> = chunk.iter().map(|(held, _)| held.clone()).collect();
-        let taken = pad::register(&desk.pool, &desk.lease, &rows).await?;
+        let rows: Vec<Holding> = chunk.iter().map(|(held, _)| held.clone()).collect();
+        let taken = desk.lease.hold(&desk.pool, &rows).await?;
         for ((_, client), _) in chunk.iter().zip(taken).filter(|(_, is_ours)| !is_ours) {
             desk.evict(*client);
         }
@@ -118,7 +120,7 @@ async fn write_some<L: Line>(desk: &Desk<L>) -> bool {
             desk.metrics.releases_waiting.set(0);
             return true;
         }
-        if let Err(why) = pad::release(&desk.pool, &desk.lease, &releases).await {
+        if let Err(why) = desk.lease.give_back(&desk.pool, &releases).await {
             tracing::debug!(%why, "pads not given back yet");
             desk.put_back(releases);
             return false;

@@ -35,11 +35,6 @@ impl Meter {
         Self { buckets: rate.map(|rate| Keyed::new(rate, MAX_PAYERS)), paused, burst }
     }
 
-    /// Whether there is a limit.
-    pub(crate) fn is_on(&self) -> bool {
-        self.buckets.is_some()
-    }
-
     /// Waits until `payer` may send `bytes` more. More than the burst at once is paid in parts.
     pub(crate) async fn spend(&self, payer: &Payer, bytes: usize) {
         let Some(buckets) = &self.buckets else { return };

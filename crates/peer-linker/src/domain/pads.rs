@@ -218,6 +218,7 @@ impl Pads {
     /// The name is not to be had: refuses the register.
     pub(crate) fn cancel(&mut self, pad: PadId, id: u32, out: &mut Vec<Effect>) {
         if let Some(entry) = self.forget(pad) {
+            out.push(Effect::Release(pad, entry.key.digest()));
             out.push(Effect::Tell(entry.client, Event::Answer { id, ok: false }));
         }
     }
@@ -238,6 +239,11 @@ impl Pads {
         let pad = self.by_client.get(&client).copied();
         let ok = pad.is_some_and(|pad| self.part(pad, out));
         out.push(Effect::Tell(client, Event::Answer { id, ok }));
+    }
+
+    /// Whether a pad is registered or about to be.
+    pub(crate) fn contains(&self, pad: PadId) -> bool {
+        self.pads.contains_key(&pad)
     }
 
     /// Whether a name is registered here.
@@ -279,9 +285,8 @@ impl Pads {
                 self.deny(requester, 0, out);
             }
         }
-        if entry.registered {
-            out.push(Effect::Release(pad, entry.key.digest()));
-        }
+        // One that is not registered may be in a moment, as far as the database is concerned.
+        out.push(Effect::Release(pad, entry.key.digest()));
         entry.registered
     }
 

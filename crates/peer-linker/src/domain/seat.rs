@@ -16,8 +16,8 @@ pub(crate) struct Seat<L> {
     pub(super) namespace: Namespace,
     pub(super) address: LimitKey,
     pub(super) line: L,
-    /// Who pays for what it sends; changes when it activates again.
-    pub(super) payer: Mutex<Payer>,
+    /// Who pays for what it sends.
+    pub(super) payer: Payer,
     partner: Mutex<Option<L>>,
     /// Told when `partner` changes.
     parted: Notify,
@@ -31,13 +31,8 @@ impl<L: Line> Seat<L> {
         line: L,
         payer: Payer,
     ) -> Self {
-        let (payer, partner) = (Mutex::new(payer), Mutex::new(None));
-        Self { client, namespace, address, line, payer, partner, parted: Notify::new() }
-    }
-
-    /// The client's own line.
-    pub(crate) fn line(&self) -> &L {
-        &self.line
+        let (partner, parted) = (Mutex::new(None), Notify::new());
+        Self { client, namespace, address, line, payer, partner, parted }
     }
 
     pub(super) fn join(&self, partner: &L) {

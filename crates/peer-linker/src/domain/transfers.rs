@@ -6,7 +6,10 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -74,9 +77,13 @@ struct Place {
 }
 
 enum Waiting {
-    Sender(oneshot::Sender<()>, Announced, mpsc::Receiver<Piece>),
-    Reader(oneshot::Sender<Announced>, mpsc::Sender<Piece>),
+    Sender(oneshot::Sender<()>, Announced, mpsc::Receiver<Piece>, Whole),
+    Reader(oneshot::Sender<Announced>, mpsc::Sender<Piece>, Whole),
 }
+
+/// Set when the reader has had all that was announced: whoever serves it asks for no more then,
+/// not even for the end.
+type Whole = Arc<AtomicBool>;
 
 enum Piece {
     Data(Bytes),
@@ -124,6 +131,7 @@ impl Place {
 /// The sending half of a transfer.
 pub(crate) struct Sending {
     pieces: mpsc::Sender<Piece>,
+    whole: Whole,
     stall: Duration,
     claim: Claim,
 }
@@ -131,8 +139,9 @@ pub(crate) struct Sending {
 /// The reading half of a transfer: a stream that ends with an error unless all was sent.
 pub(crate) struct Reading {
     pieces: mpsc::Receiver<Piece>,
-    /// Length of the whole, where the sender told.
-    pub(crate) announced: Announced,
+    /// What is left of the length that the sender told.
+    left: Announced,
+    whole: Whole,
     over: bool,
     _claim: Claim,
 }
@@ -152,17 +161,19 @@ impl Transfers {
             let mut by_name = self.places.by_name.lock();
             let (claim, waiting) = self.claim(&mut by_name, name, Side::Sender)?;
             match waiting {
-                Some(Waiting::Reader(met, pieces)) => {
+                Some(Waiting::Reader(met, pieces, whole)) => {
                     let _ = met.send(announced); // a reader that left shows at the first chunk
-                    return Ok(Sending { pieces, stall, claim });
+                    return Ok(Sending { pieces, whole, stall, claim });
                 }
                 _ => {
                     let (pieces, reader) = mpsc::channel(CHUNKS);
                     let (meeting, met) = oneshot::channel();
+                    let whole = Whole::default();
                     if let Some(place) = by_name.get_mut(name) {
-                        place.waiting = Some(Waiting::Sender(meeting, announced, reader));
+                        let waiting = Waiting::Sender(meeting, announced, reader, whole.clone());
+                        place.waiting = Some(waiting);
                     }
-                    (Sending { pieces, stall, claim }, met)
+                    (Sending { pieces, whole, stall, claim }, met)
                 }
             }
         };
@@ -174,28 +185,28 @@ impl Transfers {
     /// # Errors
     /// [`Failed::Taken`], [`Failed::Full`], [`Failed::Unmet`].
     pub(crate) async fn read(&self, name: &[u8]) -> Result<Reading, Failed> {
-        let (mut reading, met) = {
+        let (reading, met) = {
             let mut by_name = self.places.by_name.lock();
             let (claim, waiting) = self.claim(&mut by_name, name, Side::Reader)?;
             let reading =
-                |pieces, announced| Reading { pieces, announced, over: false, _claim: claim };
+                |pieces, whole| Reading { pieces, left: None, whole, over: false, _claim: claim };
             match waiting {
-                Some(Waiting::Sender(met, announced, pieces)) => {
+                Some(Waiting::Sender(met, announced, pieces, whole)) => {
                     let _ = met.send(()); // a sender that left shows as a broken transfer
-                    return Ok(reading(pieces, announced));
+                    return Ok(reading(pieces, whole).of(announced));
                 }
                 _ => {
                     let (sender, pieces) = mpsc::channel(CHUNKS);
                     let (meeting, met) = oneshot::channel();
+                    let whole = Whole::default();
                     if let Some(place) = by_name.get_mut(name) {
-                        place.waiting = Some(Waiting::Reader(meeting, sender));
+                        place.waiting = Some(Waiting::Reader(meeting, sender, whole.clone()));
                     }
-                    (reading(pieces, None), met)
+                    (reading(pieces, whole), met)
                 }
             }
         };
-        reading.announced = self.meet(met).await?;
-        Ok(reading)
+        Ok(reading.of(self.meet(met).await?))
     }
 
     /// Counts the end of a transfer that had begun.
@@ -264,12 +275,15 @@ impl Sending {
     /// As [`Sending::push`].
     pub(crate) async fn finish(self) -> Result<(), Failed> {
         let (done, seen) = oneshot::channel();
-        self.hand(Piece::End(done)).await?;
-        match timeout(self.stall, seen).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Failed::Left),
-            Err(_) => Err(Failed::Stalled),
-        }
+        let ended = match self.hand(Piece::End(done)).await {
+            Ok(()) => match timeout(self.stall, seen).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(Failed::Left),
+                Err(_) => Err(Failed::Stalled),
+            },
+            Err(why) => Err(why),
+        };
+        ended.or_else(|why| if self.whole.load(Ordering::Acquire) { Ok(()) } else { Err(why) })
     }
 
     /// How long nothing may move.
@@ -291,6 +305,28 @@ impl Sending {
 #[error("the sender left before the end")]
 pub(crate) struct Cut;
 
+impl Reading {
+    /// Length of the whole, before any of it is read, where the sender told.
+    pub(crate) fn announced(&self) -> Announced {
+        self.left
+    }
+
+    fn of(mut self, announced: Announced) -> Self {
+        self.left = announced;
+        self.had(0);
+        self
+    }
+
+    fn had(&mut self, bytes: usize) {
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(bytes as u64);
+            if *left == 0 {
+                self.whole.store(true, Ordering::Release);
+            }
+        }
+    }
+}
+
 impl Stream for Reading {
     type Item = Result<Bytes, Cut>;
 
@@ -299,7 +335,10 @@ impl Stream for Reading {
             return Poll::Ready(None);
         }
         match ready!(self.pieces.poll_recv(task)) {
-            Some(Piece::Data(chunk)) => Poll::Ready(Some(Ok(chunk))),
+            Some(Piece::Data(chunk)) => {
+                self.had(chunk.len());
+                Poll::Ready(Some(Ok(chunk)))
+            }
             Some(Piece::End(done)) => {
                 self.over = true;
                 let _ = done.send(()); // a sender that does not want to know

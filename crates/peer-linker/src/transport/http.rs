@@ -12,7 +12,8 @@ use edge::Body;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{
-        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+        X_CONTENT_TYPE_OPTIONS,
     },
 };
 use http_body_util::BodyExt;
@@ -57,6 +58,16 @@ pub(crate) fn say(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
     response
 }
 
+/// For who shows no certificate, or none that is accepted.
+pub(crate) fn unauthorized() -> Response<Body> {
+    let mut refusal = say(
+        StatusCode::UNAUTHORIZED,
+        "Authorization: Bearer and the certificate in base64 are needed\n",
+    );
+    refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    refusal
+}
+
 /// One side of a transfer through the pad `name`.
 pub(crate) async fn transfer(
     request: Request<Incoming>,
@@ -84,7 +95,7 @@ async fn read(transfers: &Transfers, name: &[u8]) -> Response<Body> {
         Ok(reading) => reading,
         Err(why) => return refuse(why.into()),
     };
-    let announced = reading.announced;
+    let announced = reading.announced();
     let mut response = Response::new(Body::stream(reading));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, BYTES);

@@ -9,7 +9,8 @@ use super::{Ask, Asked, ClientId, Effect, Event, Limited, Name, PadId, PadKey, P
 type Refusal = Option<Limited>;
 
 impl Pads {
-    /// Asks the pad of the given name to link with the client's own.
+    /// Asks the pad of the given name to link with the client's own. The secret may be kept for as
+    /// long as the request waits: it should own its buffer.
     pub(crate) fn link(
         &mut self,
         client: ClientId,
@@ -93,7 +94,7 @@ impl Pads {
         let key = PadKey { namespace, name: requestee };
         match self.registered(&key) {
             Some(other) => self.forward(pad, id, other, secret, now, out),
-            None => self.wait(pad, id, key, &secret, now),
+            None => self.wait(pad, id, key, secret, now),
         }
     }
 
@@ -135,7 +136,7 @@ impl Pads {
         pad: PadId,
         id: u32,
         key: PadKey,
-        secret: &Bytes,
+        secret: Bytes,
         now: Instant,
     ) -> Result<(), Refusal> {
         let Some(wait_time) = self.limits.wait_time else { return Err(None) };
@@ -148,8 +149,6 @@ impl Pads {
         self.admit(key.name.len() + secret.len())?;
         self.waiting.entry(key.clone()).or_default().push_back(pad);
         let deadline = now + wait_time;
-        // A copy: the secret lives longer than the buffer it came in should.
-        let secret = Bytes::copy_from_slice(secret);
         self.begin(pad, Ask { id, deadline, to: Target::Name(key, secret) });
         Ok(())
     }

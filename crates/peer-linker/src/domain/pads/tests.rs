@@ -272,12 +272,13 @@ fn a_name_set_aside_is_taken_but_not_there_yet() {
     let mut out = Vec::new();
     let pad = table.pads.reserve(far, 1, key(), address, &mut out).unwrap();
     assert_eq!(table.link(A, 2, b"x", b""), [answer(A, 2, false)]);
-    assert_eq!(table.run(|pads, out| pads.gone(far, out)), []);
+    let released = |pad| Effect::Release(pad, key().digest());
+    assert_eq!(table.run(|pads, out| pads.gone(far, out)), [released(pad)]);
     let now = table.now;
     assert!(!table.pads.confirm(pad, 1, now, &mut out), "its client has left");
     let again = table.pads.reserve(far, 2, key(), address, &mut out).unwrap();
     table.pads.cancel(again, 2, &mut out);
-    assert_eq!(out, [answer(far, 2, false)]);
+    assert_eq!(out, [released(again), answer(far, 2, false)]);
     assert_eq!(table.pads.counts().0, 3);
 }
 

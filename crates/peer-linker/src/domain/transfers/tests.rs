@@ -38,7 +38,7 @@ async fn either_may_come_first_and_the_name_is_free_afterwards() {
     let transfers = transfers(bounds());
     let read = async {
         let reading = transfers.read(b"n").await.unwrap();
-        assert_eq!(reading.announced, Some(20));
+        assert_eq!(reading.announced(), Some(20));
         everything(reading).await
     };
     let (sent, (all, broken)) = tokio::join!(send(&transfers, 20), read);
@@ -115,4 +115,22 @@ async fn no_more_pads_than_allowed() {
     assert_eq!(transfers.read(b"3").await.err(), Some(Failed::Full));
     drop(waiting);
     assert!(transfers.read(b"3").now_or_never().is_none(), "there is room again");
+}
+
+/// Whoever serves a reader stops asking at the announced length.
+#[tokio::test]
+async fn a_reader_that_has_all_that_was_announced_may_leave() {
+    let transfers = transfers(bounds());
+    let read = async {
+        let mut reading = transfers.read(b"n").await.unwrap();
+        for _ in 0..3 {
+            reading.next().await.unwrap().unwrap();
+        }
+    };
+    let (sent, ()) = tokio::join!(send(&transfers, 3), read);
+    assert_eq!(sent, Ok(()));
+    let (sent, ()) = tokio::join!(send(&transfers, 0), async {
+        drop(transfers.read(b"n").await.unwrap());
+    });
+    assert_eq!(sent, Ok(()));
 }
