@@ -7,7 +7,7 @@
 //! * [`pad_client`] speaks both generations of the pad protocols;
 //! * [`keys`], [`relay_client`], [`signal_client`] speak PeerLink the way an honest client does,
 //!   [`book_client`] peerbook's two dialects;
-//! * [`smtp_sink`] takes a service's mail, [`webdriver`] drives a real browser.
+//! * [`smtp_sink`] takes a service's mail, [`webdriver`] drives a real browser, [`totp`] is an authenticator.
 //!
 //! Everything started here ends when its owner is dropped, when the test panics, and (through
 //! the kernel) when the test's process is killed.
@@ -26,6 +26,7 @@ pub mod signal_client;
 pub mod smtp_sink;
 pub mod time;
 pub mod tls;
+pub mod totp;
 pub mod vectors;
 pub mod webdriver;
 

@@ -4,13 +4,18 @@ use std::time::{Duration, Instant};
 
 /// Milliseconds since the epoch, as clients put them into `ts` and `timestampMs`.
 pub fn now_ms() -> i64 {
+    now_us() / 1000
+}
+
+/// Microseconds since the epoch.
+pub fn now_us() -> i64 {
     #[expect(
         clippy::disallowed_methods,
         reason = "a client outside the service has no service clock"
     )]
     let now = std::time::SystemTime::now();
     let since = now.duration_since(std::time::UNIX_EPOCH).expect("the clock is past 1970");
-    i64::try_from(since.as_millis()).expect("milliseconds fit for 292 million years")
+    i64::try_from(since.as_micros()).expect("microseconds fit for 292 thousand years")
 }
 
 /// Calls `check` every few milliseconds until it gives something, at most for `limit`.

@@ -36,6 +36,10 @@ pub struct Browser {
 #[derive(Clone, Debug)]
 pub struct Element(String);
 
+/// One of the browser's pages.
+#[derive(Clone, Debug)]
+pub struct Tab(String);
+
 /// The programs a browser needs, or what is missing.
 ///
 /// # Errors
@@ -111,6 +115,17 @@ impl Browser {
     async fn devtools(&self, command: &str, parameters: &Value) -> anyhow::Result<Value> {
         let body = json!({"cmd": command, "params": parameters});
         self.command(Method::POST, "goog/cdp/execute", &body).await
+    }
+
+    /// Makes one more page; commands still go to the one shown.
+    pub async fn new_tab(&self) -> anyhow::Result<Tab> {
+        let made = self.command(Method::POST, "window/new", &json!({"type": "tab"})).await?;
+        Ok(Tab(made["handle"].as_str().context("a tab has a handle")?.to_owned()))
+    }
+
+    /// Sends the commands that follow to this page.
+    pub async fn show(&self, tab: &Tab) -> anyhow::Result<()> {
+        self.command(Method::POST, "window", &json!({"handle": tab.0})).await.map(drop)
     }
 
     /// Opens `url` and waits until it is loaded.

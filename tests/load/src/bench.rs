@@ -1,6 +1,7 @@
 //! Everything in one go: a private Postgres, the services as processes, all generators, and
 //! the table of figures to reach.
 
+mod book;
 mod goals;
 mod pads;
 mod rows;
@@ -23,7 +24,7 @@ pub(crate) struct Options {
     pub(crate) seconds: f64,
     /// Only sections whose name contains one of these: store, fetch, ack, group, queue, blob,
     /// forward, register, storm, idle, pad-trip, pad-bulk, pad-neighbour, pad-request, pad-stall,
-    /// pad-idle; or pgbench for that comparison alone.
+    /// pad-idle, book-forward, book-revoke; or pgbench for that comparison alone.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 }
@@ -55,6 +56,7 @@ pub(crate) async fn run(options: &Options, json: bool) -> anyhow::Result<Vec<Row
     rows::relay(options, &mut rows).await.context("relay")?;
     rows::signal(options, &mut rows).await.context("signal")?;
     pads::run(options, &mut rows).await.context("pads")?;
+    book::rows(options, &mut rows).await.context("peerbook")?;
     if !json {
         goals::print(&rows)?;
     }

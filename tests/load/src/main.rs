@@ -8,6 +8,7 @@
 #![warn(missing_docs, unreachable_pub)]
 
 mod bench;
+mod book;
 mod http;
 mod meter;
 mod pad;
@@ -52,6 +53,10 @@ enum Command {
     SignalRegister(Load<signal::register::Options>),
     /// Signal: everybody joins and hears of everybody.
     SignalStorm(Load<signal::storm::Options>),
+    /// Peerbook: pairs of a user's peers that send each other candidates.
+    BookForward(Load<book::forward::Options>),
+    /// Peerbook: from the end of an approval to a closed socket.
+    BookRevoke(Load<book::revoke::Options>),
     /// Idle WebSockets and the memory each costs the server.
     Idle(Load<signal::idle::Options>),
     /// A bare WebSocket echo server, which `signal-forward --echo` is compared with.
@@ -108,6 +113,8 @@ async fn run(cli: &Cli) -> anyhow::Result<Vec<report::Row>> {
         Command::SignalForward(load) => signal::forward::run(&load.target, &load.options).await?,
         Command::SignalRegister(load) => signal::register::run(&load.target, &load.options).await?,
         Command::SignalStorm(load) => signal::storm::run(&load.target, &load.options).await?,
+        Command::BookForward(load) => book::forward::run(&load.target, &load.options).await?,
+        Command::BookRevoke(load) => book::revoke::run(&load.target, &load.options).await?,
         Command::Idle(load) => signal::idle::run(&load.target, &load.options).await?,
         Command::PadRoundTrip(load) => pad::round_trip::run(&load.target, &load.options).await?,
         Command::PadBulk(load) => pad::bulk::run(&load.target, &load.options).await?,

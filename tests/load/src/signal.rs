@@ -21,6 +21,6 @@ fn register_frame(peer: &Peer) -> Vec<u8> {
     ws::text(frame.to_string().as_bytes())
 }
 
-fn contains(bytes: &[u8], part: &str) -> bool {
+pub(crate) fn contains(bytes: &[u8], part: &str) -> bool {
     bytes.windows(part.len()).any(|window| window == part.as_bytes())
 }

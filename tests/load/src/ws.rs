@@ -34,12 +34,14 @@ pub(crate) fn message(first: u8, payload: &[u8]) -> Vec<u8> {
 /// Shakes hands; what has come behind the server's answer is returned.
 pub(crate) async fn upgrade(
     stream: &mut TcpStream,
+    path: &str,
     subprotocol: Option<&str>,
 ) -> anyhow::Result<Vec<u8>> {
-    let mut request = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+    let mut request = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        .to_owned();
+    );
     if let Some(subprotocol) = subprotocol {
         request += &format!("Sec-WebSocket-Protocol: {subprotocol}\r\n");
     }
@@ -66,8 +68,13 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens the `nth` WebSocket to the target.
     pub(crate) async fn open(target: &Target, nth: usize) -> anyhow::Result<Self> {
+        Self::open_at(target, nth, "/").await
+    }
+
+    /// As [`Socket::open`], at a path of the target.
+    pub(crate) async fn open_at(target: &Target, nth: usize, path: &str) -> anyhow::Result<Self> {
         let mut stream = target.connect(nth).await?;
-        let buffer = upgrade(&mut stream, None).await?;
+        let buffer = upgrade(&mut stream, path, None).await?;
         Ok(Self { stream, buffer })
     }
 

@@ -192,6 +192,15 @@ const GOALS: &[Goal] = &[
         row: "10000 idle connections, encrypted",
         read: |row| row.notes.get("RSS bytes/socket").copied(),
     },
+    Goal {
+        figure: "peerbook: forward / signal's rate",
+        original: "-",
+        first: 0.8,
+        moonshot: 0.95,
+        more: true,
+        row: "book forward, window 16",
+        read: |row| row.ratio,
+    },
 ];
 
 /// Prints every figure to reach that this run has a measurement for.

@@ -192,7 +192,7 @@ async fn forwards(options: &Options, stack: &Stack, rows: &mut Vec<Row>) -> anyh
 }
 
 /// The median of as many rounds as were asked for.
-async fn median<F>(options: &Options, mut run: F) -> anyhow::Result<Row>
+pub(super) async fn median<F>(options: &Options, mut run: F) -> anyhow::Result<Row>
 where
     F: AsyncFnMut() -> anyhow::Result<Row>,
 {
@@ -203,7 +203,7 @@ where
     Row::median(all).ok_or_else(|| anyhow::anyhow!("there is at least one round"))
 }
 
-fn push(rows: &mut Vec<Row>, row: Row) {
+pub(super) fn push(rows: &mut Vec<Row>, row: Row) {
     progress(&row);
     rows.push(row);
 }
@@ -215,7 +215,7 @@ fn relay_settings() -> Builder {
 }
 
 /// The signal server's defaults, with its limits raised for the same reason.
-fn signal_settings() -> Builder {
+pub(super) fn signal_settings() -> Builder {
     let limits =
         ["PEER_FRAMES", "PEER_BYTES", "ADDRESS_FRAMES", "ADDRESS_BYTES", "ADDRESS_REGISTERS"];
     limits.into_iter().fold(Service::named("signal"), |settings, limit| {

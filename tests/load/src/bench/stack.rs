@@ -21,7 +21,13 @@ pub(super) struct Stack {
 impl Stack {
     pub(super) async fn start() -> anyhow::Result<Self> {
         // Room for the WAL of a whole run, so that checkpoints do not fall into one row only.
-        let settings = ["shared_buffers=256MB", "max_wal_size=8GB", "checkpoint_timeout=30min"];
+        let settings = [
+            "shared_buffers=256MB",
+            "max_wal_size=8GB",
+            "checkpoint_timeout=30min",
+            // For what is measured from a commit on.
+            "track_commit_timestamp=on",
+        ];
         let cluster = Cluster::start_with(&settings).await?;
         let database = Database::within(cluster.options()).await?;
         Ok(Self { database, cluster })

@@ -85,7 +85,7 @@ impl Peer {
         let talk = match wire {
             Wire::Bare => Talk::Bare,
             Wire::Websocket => {
-                buffer = ws::upgrade(&mut stream, Some(program)).await?;
+                buffer = ws::upgrade(&mut stream, "/", Some(program)).await?;
                 Talk::Websocket
             }
             Wire::Encrypted => {

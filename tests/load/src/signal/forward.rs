@@ -38,6 +38,18 @@ pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Ro
     for nth in 0..options.pairs {
         pairs.push(Pair::open(target, options, nth).await?);
     }
+    let what = if options.echo { "bare echo" } else { "signal forward" };
+    measure(target, pairs, options.window, options.seconds, what).await
+}
+
+/// Lets all pairs play at once.
+pub(crate) async fn measure(
+    target: &Target,
+    mut pairs: Vec<Pair>,
+    window: usize,
+    seconds: f64,
+    what: &str,
+) -> anyhow::Result<Row> {
     let settle = Instant::now() + Duration::from_millis(300);
     while Instant::now() < settle {
         // Everybody hears of everybody first; that is not what is measured here.
@@ -47,21 +59,23 @@ pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Ro
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let latencies = RefCell::new(Vec::new());
-    let end = Instant::now() + Duration::from_secs_f64(options.seconds);
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
     let meter = Meter::start(target);
-    try_join_all(pairs.iter_mut().map(|pair| pair.play(options.window, end, &latencies))).await?;
+    try_join_all(pairs.iter_mut().map(|pair| pair.play(window, end, &latencies))).await?;
     let usage = meter.stop();
     let latencies = latencies.into_inner();
-    let what = if options.echo { "bare echo" } else { "signal forward" };
-    let name = format!("{what}, window {}", options.window);
+    let name = format!("{what}, window {window}");
     Ok(Row::new(name, "frames", latencies.len() as u64, usage).latencies(latencies))
 }
 
-struct Pair {
-    sender: Socket,
+/// Two sockets, and the message that goes from one to the other.
+pub(crate) struct Pair {
+    pub(crate) sender: Socket,
     /// `None` when the sender hears its own echo.
-    receiver: Option<Socket>,
-    signal: Vec<u8>,
+    pub(crate) receiver: Option<Socket>,
+    /// A frame made by [`text`] that reaches the receiver with at least 1000 bytes, or with the
+    /// word "signal" in quotes; no other frame does.
+    pub(crate) signal: Vec<u8>,
 }
 
 impl Pair {
