@@ -146,16 +146,16 @@ impl Conn {
         task: &mut Task<'_>,
     ) -> Poll<Next> {
         loop {
-            if self.burst >= BURST {
+            let crowded = self.line.is_crowded();
+            if self.burst >= BURST || crowded {
                 self.burst = 0;
                 self.poll_output(task);
             }
             if let Some(over) = self.over.take() {
                 return Poll::Ready(Next::End(*over));
             }
-            if self.stalled.is_some() && self.line.is_crowded() {
+            if crowded && self.stalled.is_some() {
                 // A client that does not read its answers is not asked for more questions.
-                self.poll_output(task);
                 self.poll_time(timer.as_mut(), task, false);
                 if self.stalled.is_some() && self.over.is_none() {
                     return Poll::Pending;

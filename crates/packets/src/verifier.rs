@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::{Child, Command},
@@ -58,7 +59,12 @@ impl Verifier {
                 return false;
             }
         };
-        match timeout(self.limit, run(&mut child)).await {
+        let mut group = Group::of(&child);
+        let ended = timeout(self.limit, run(&mut child)).await;
+        if matches!(ended, Ok(Ok(_))) {
+            group.0 = None;
+        }
+        match ended {
             Ok(Ok(status)) if status.success() => {
                 self.metrics.verifier_accepted.inc();
                 true
@@ -76,7 +82,6 @@ impl Verifier {
             Err(_) => {
                 self.metrics.verifier_timeouts.inc();
                 tracing::warn!("verifier: took too long, killed");
-                kill(&child);
                 false
             }
         }
@@ -137,10 +142,19 @@ fn log(line: &mut Vec<u8>) {
     line.clear();
 }
 
-/// Ends the program and what it started.
-fn kill(child: &Child) {
-    let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
-    if let Some(group) = pid {
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+/// The program and what it started; killed when dropped, because nobody waits for them any more.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| Pid::from_raw(id.cast_signed())))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL); // it may have ended just now
+        }
     }
 }

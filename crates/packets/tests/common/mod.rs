@@ -133,7 +133,7 @@ impl Server {
         client
     }
 
-    /// The first connection of this many bytes and nothing else.
+    /// A connection that begins with these bytes.
     pub async fn raw(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
