@@ -14,6 +14,8 @@ pub struct Config {
     #[command(flatten)]
     pub(crate) database: pg::DatabaseArgs,
     #[command(flatten)]
+    pub(crate) clients: packets::PacketArgs,
+    #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) lease: LeaseArgs,

@@ -2,20 +2,23 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
-#[allow(dead_code, reason = "the connections come next")]
 mod config;
-#[allow(dead_code, reason = "the connections come next")]
 mod domain;
-#[allow(dead_code, reason = "the connections come next")]
 mod metrics;
-#[allow(dead_code, reason = "the connections come next")]
 mod protocol;
-#[allow(dead_code, reason = "the connections come next")]
 mod store;
+mod transport;
 
-use service::{About, Context};
+use std::sync::Arc;
+
+use packets::Packets;
+use pg::{GroupCommit, GroupLimits, Holding};
+use service::{About, Context, Gate};
+use sqlx::PgPool;
 
 pub use config::Config;
+use domain::{desk, desk::Desk, keeper};
+use metrics::Metrics;
 
 /// What the channel-hub process is called and where it listens by default.
 pub const ABOUT: About = About {
@@ -30,13 +33,69 @@ pub const ABOUT: About = About {
 /// Builds the service and serves it until asked to drain.
 ///
 /// # Errors
-/// The database stays away or has another schema; the port is taken; a certificate does not load.
+/// The database stays away or has another schema; the port is taken; a certificate or the key
+/// does not load.
 pub async fn serve(config: Config, cx: Context) -> anyhow::Result<()> {
-    let gate = cx.ready.gate("database");
+    let gate = cx.ready.gate("database"); // closed until there is something to be ready with
     let pool = pg::connect(&config.database, cx.name, &cx.metrics).await?;
     pg::check_schema(&pool).await?;
-    let _listener = edge::bind(&config.listen, &cx).await?;
+    let listener = edge::bind(&config.listen, &cx).await?;
+    serve_on(config, pool, listener, gate, &cx).await
+}
+
+/// As [`serve`], on a listener and a pool that are there already; what tests start.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn run(
+    config: Config,
+    pool: PgPool,
+    listener: edge::Listener,
+    cx: &Context,
+) -> anyhow::Result<()> {
+    serve_on(config, pool, listener, cx.ready.gate("database"), cx).await
+}
+
+async fn serve_on(
+    config: Config,
+    pool: PgPool,
+    listener: edge::Listener,
+    gate: Gate,
+    cx: &Context,
+) -> anyhow::Result<()> {
+    let packets = Packets::new(&config.clients, cx)?;
+    let port = listener.local_addr().port();
+    let instance = config.lease.instance.clone().unwrap_or_else(|| instance(port));
+    let desk = Arc::new(desk(&config, pool, instance, cx)?);
+    keeper::begin(&desk).await?;
+    keeper::start(&desk, config.lease.lease_renewal, gate.clone(), cx);
     gate.open();
-    cx.stop.draining().cancelled().await;
-    Ok(())
+    packets.serve(listener, transport::Hub::new(desk), cx).await
+}
+
+fn desk(
+    config: &Config,
+    pool: PgPool,
+    instance: String,
+    cx: &Context,
+) -> anyhow::Result<Desk<packets::Line>> {
+    let lease = store::lease(instance, config.lease.lease_expiry);
+    let spawner = cx.clone();
+    let spawn = move |name, task| spawner.spawn(name, task);
+    let mut group = GroupLimits::new("channels");
+    group.retry_for = desk::REGISTER_WITHIN;
+    let (writer, holder) = (pool.clone(), lease.clone());
+    let registers: GroupCommit<Holding, bool> =
+        GroupCommit::start(group, &cx.metrics, &spawn, move |batch| {
+            let (pool, lease) = (writer.clone(), holder.clone());
+            async move { lease.hold(&pool, &batch).await }
+        });
+    let metrics = Metrics::register(&cx.metrics)?;
+    Ok(Desk::new(config.hub_limits(), (pool, lease), registers, metrics, cx))
+}
+
+/// Host name and port: the same after a restart, another for every replica.
+fn instance(port: u16) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{port}", host.trim())
 }

@@ -1,7 +1,10 @@
 //! The shell around the rules: asks the database, lets the hub decide, tells.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -32,6 +35,8 @@ pub(crate) struct Desk<L> {
     pub(super) lease: Lease,
     registers: GroupCommit<Holding, bool>,
     pub(super) metrics: Metrics,
+    /// Whether the database answers; registers are refused at once while it does not.
+    pub(super) storage_up: AtomicBool,
     /// Told when there is a name to give back.
     pub(super) released: Notify,
     cx: Context,
@@ -46,7 +51,16 @@ impl<L: Line> Desk<L> {
         cx: &Context,
     ) -> Self {
         let hub = Mutex::new(Hub::new(limits));
-        Self { hub, pool, lease, registers, metrics, released: Notify::new(), cx: cx.clone() }
+        Self {
+            hub,
+            pool,
+            lease,
+            registers,
+            metrics,
+            storage_up: AtomicBool::new(true),
+            released: Notify::new(),
+            cx: cx.clone(),
+        }
     }
 
     /// A client is there.
@@ -70,6 +84,9 @@ impl<L: Line> Desk<L> {
         id: u32,
         name: &[u8],
     ) -> Result<(), Refusal> {
+        if !self.storage_up.load(Ordering::Relaxed) {
+            return Err(Refusal::Storage);
+        }
         let held = self.hub.lock().take(session, &name.into())?;
         let (answer, answered) = oneshot::channel();
         let desk = self.clone();

@@ -1,6 +1,9 @@
 //! What happens by itself: the lease, names given back, requests whose time is over.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use pg::Holding;
 use service::{Context, Gate, Stop};
@@ -31,9 +34,11 @@ pub(crate) async fn begin<L: Line>(desk: &Desk<L>) -> Result<(), pg::Error> {
 /// Starts everything that keeps the desk in order, until the drain is over.
 pub(crate) fn start<L: Line>(desk: &Arc<Desk<L>>, renewal: Duration, gate: Gate, cx: &Context) {
     let draining = cx.stop.draining();
+    let watched = desk.clone();
     cx.spawn(
         "database-watch",
         pg::watch(desk.pool.clone(), draining.clone(), move |up| {
+            watched.storage_up.store(up, Ordering::Relaxed);
             if up { gate.open() } else { gate.close("the database does not answer") }
         }),
     );

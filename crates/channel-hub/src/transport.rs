@@ -1,0 +1,86 @@
+//! Connections of both generations, and a page for those who come by HTTP.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use bytes::Bytes;
+use edge::{Body, ws::Ended};
+use http::{
+    HeaderValue, Request, Response,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use hyper::body::Incoming;
+use packets::{Close, Id, Opened, Packet, Wire};
+
+use crate::{
+    domain::{
+        desk::{Desk, Line},
+        hub::{Generation, Say},
+    },
+    protocol::{Conversation, speak},
+};
+
+/// What every path answers, as in the original.
+const PAGE: &[u8] = b"channel-hub\n\
+    WebSocket clients connect here with the subprotocol channel-hub.\n";
+
+/// The service as the connections see it.
+#[derive(Clone)]
+pub(crate) struct Hub(Arc<Desk<packets::Line>>);
+
+impl Hub {
+    pub(crate) fn new(desk: Arc<Desk<packets::Line>>) -> Self {
+        Self(desk)
+    }
+}
+
+impl packets::Service for Hub {
+    type Client = Session;
+    const SUBPROTOCOL: &'static str = "channel-hub";
+
+    fn connect(&self, opened: Opened) -> Session {
+        let generation = generation(opened.wire);
+        let address = opened.peer.limit_key();
+        Session(Conversation::open(self.0.clone(), generation, address, opened.line))
+    }
+
+    async fn http(&self, _: Request<Incoming>) -> Response<Body> {
+        let mut page = Response::new(Body::Full(Bytes::from_static(PAGE)));
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        page.headers_mut().insert(CONTENT_TYPE, text);
+        page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        page
+    }
+}
+
+/// One activated client.
+pub(crate) struct Session(Conversation<packets::Line>);
+
+impl packets::Client for Session {
+    async fn packet(&mut self, packet: Packet, _: &packets::Line) -> ControlFlow<Close> {
+        self.0.hear(packet.kind, packet.id, packet.body()).await;
+        ControlFlow::Continue(())
+    }
+
+    async fn gone(&mut self, _: Ended) {
+        self.0.end();
+    }
+}
+
+impl Line for packets::Line {
+    fn tell(&self, say: Say) {
+        let spoken = speak(generation(self.wire()), &say, |kind, id, body| {
+            // Who reads none of this is being closed; its session ends with the connection.
+            let _ = self.control(kind, id.map_or(Id::Own, Id::Of), body);
+        });
+        if !spoken {
+            self.close(1012, "another replica has the channel");
+        }
+    }
+}
+
+fn generation(wire: Wire) -> Generation {
+    match wire {
+        Wire::WebSocket => Generation::WebSocket,
+        Wire::Encrypted => Generation::Encrypted,
+    }
+}
