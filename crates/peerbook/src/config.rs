@@ -1,8 +1,8 @@
 //! Settings of the peerbook service.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
-use edge::limit::Rate;
+use edge::limit::Allowance;
 use service::{duration, size};
 
 /// Settings of the peerbook service; what each is for stands in its help text.
@@ -53,28 +53,6 @@ pub(crate) struct SocketArgs {
     /// Messages that may wait for a client to read them; more closes it with 1013.
     #[arg(long, env = "OUTBOX_FRAMES", value_name = "COUNT", default_value_t = 4_096)]
     pub(crate) outbox_frames: usize,
-}
-
-/// A token bucket: so much per second, so much at once; or off.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowance(pub(crate) Option<Rate>);
-
-impl FromStr for Allowance {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let wrong = || "expected PER_SECOND:BURST, such as 200:1000, or off".to_owned();
-        let (per_second, burst) = text.split_once(':').ok_or_else(wrong)?;
-        let amount = |text| u32::try_from(size::parse(text)?).map_err(|_| wrong());
-        let (per_second, burst) = (amount(per_second)?, amount(burst)?);
-        if per_second == 0 || burst == 0 {
-            return Err(wrong());
-        }
-        Ok(Self(Some(Rate { burst, per_second })))
-    }
 }
 
 /// What clients may spend, and what a user may have.

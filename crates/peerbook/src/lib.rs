@@ -36,7 +36,7 @@ pub const ABOUT: About = About {
     listen: "[::]:17777",
     admin: "127.0.0.1:27777",
     aliases: &[("PB_HOME_URL", "public_url")],
-    arguments: &[],
+    arguments: &[("-addr", "--listen")],
 };
 
 /// Addresses counted at the same time.

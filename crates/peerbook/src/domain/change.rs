@@ -218,7 +218,7 @@ impl Book {
         }
         let token = secret::token();
         store::peer::pin_bearer(tx, uid, fp, &secret::hash(token.as_bytes())).await?;
-        Ok(Some(Welcome { fp: fp.clone(), token }))
+        Ok(Some(Welcome { to: alone.clone(), token }))
     }
 
     /// Brings what is in memory up to what was committed.

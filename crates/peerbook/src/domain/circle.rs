@@ -70,8 +70,9 @@ pub(crate) enum Forwarded {
 
 /// What is new about a peer that was just let in.
 pub(crate) struct Welcome {
-    pub(crate) fp: Fingerprint,
-    /// The secret that proves it from now on.
+    /// The connection that waited alone.
+    pub(crate) to: Arc<Connection>,
+    /// The secret that proves its peer from now on.
     pub(crate) token: String,
 }
 
@@ -174,7 +175,7 @@ impl Circle {
             state.members.insert(member.peer.fp.clone(), member);
         }
         state.put_out_the_rejected();
-        self.let_in_the_approved(&mut state, lobby, welcome, now);
+        self.let_in_the_approved(&mut state, &old, lobby, welcome, now);
         for gone in old.values().filter(|gone| !state.members.contains_key(&gone.peer.fp)) {
             put_out(&gone.links);
             if gone.peer.verified {
@@ -187,6 +188,7 @@ impl Circle {
     fn let_in_the_approved(
         self: &Arc<Self>,
         state: &mut State,
+        old: &HashMap<Fingerprint, Member>,
         lobby: &Lobby,
         welcome: Option<&Welcome>,
         now: i64,
@@ -198,21 +200,26 @@ impl Circle {
         }
         let verified: Vec<Fingerprint> = state.verified().map(|peer| peer.fp.clone()).collect();
         for fp in verified {
-            let welcome = welcome.filter(|welcome| welcome.fp == fp);
+            let is_it = |waiting: &Connection| {
+                welcome.filter(|welcome| std::ptr::eq(&raw const *welcome.to, waiting))
+            };
             let called = lobby.call(&fp, |waiting| {
-                if welcome.is_some() {
-                    waiting.set_proven();
+                if is_it(waiting).is_some() {
+                    waiting.set_proven(); // its user has just said that this is it
                 }
                 state.admits(waiting)
             });
             for connection in called {
                 if connection.let_in(self) {
                     state.link(&connection, now);
-                    state.greet(&self.uid, &connection, welcome.map(|w| w.token.as_str()));
+                    let token = is_it(&connection).map(|welcome| welcome.token.as_str());
+                    state.greet(&self.uid, &connection, token);
                 }
             }
-            for rest in lobby.of(&fp).iter().filter(|_| welcome.is_some()) {
-                rest.wait(UNPROVEN);
+            if old.get(&fp).is_none_or(|before| !before.peer.verified) {
+                for rest in lobby.of(&fp) {
+                    rest.wait(UNPROVEN);
+                }
             }
         }
     }

@@ -73,7 +73,6 @@ async fn look_for_changes(book: &Book, back_s: f64) -> Result<(), sqlx::Error> {
     for (uid, version) in store::account::changed_since(&book.pool, back_s).await? {
         refresh(book, &uid, Some(version)).await?;
     }
-    // Users who are no more are in no table: ask for those with connections here.
     Ok(())
 }
 
@@ -125,7 +124,19 @@ async fn sweep(book: Arc<Book>) {
     }
 }
 
+/// Puts out the connections of users whom another process removed without us hearing of it.
+async fn look_for_the_gone(book: &Book) -> Result<(), sqlx::Error> {
+    let uids: Vec<String> = book.circles.lock().keys().cloned().collect();
+    for some in uids.chunks(CHUNK) {
+        for uid in store::account::gone(&book.pool, some).await? {
+            refresh(book, &uid, None).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn sweep_once(book: &Book) -> Result<(), sqlx::Error> {
+    look_for_the_gone(book).await?;
     let (pool, settings) = (&book.pool, &book.settings);
     store::peer::sweep(pool, settings.request_age.as_secs_f64(), SWEEP_ROWS).await?;
     store::account::sweep(pool, SWEEP_ROWS).await?;

@@ -148,6 +148,17 @@ pub(crate) async fn changed_since(
     .await
 }
 
+/// Which of these users are no more.
+pub(crate) async fn gone(pool: &PgPool, uids: &[String]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT u.uid FROM unnest($1::text[]) AS u (uid)
+         WHERE NOT EXISTS (SELECT FROM peerbook.account AS a WHERE a.uid = u.uid)",
+    )
+    .bind(uids)
+    .fetch_all(pool)
+    .await
+}
+
 /// Keeps the user even when no peer is left: something was approved or enrolled.
 pub(crate) async fn confirm(tx: &mut PgTransaction<'_>, uid: &str) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE peerbook.account SET confirmed = true WHERE uid = $1 AND NOT confirmed")
