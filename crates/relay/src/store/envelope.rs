@@ -76,7 +76,7 @@ pub(crate) async fn insert(
         }
     };
     let mut fresh = vec![false; batch.len()];
-    for place in stored {
+    for (place,) in stored {
         let place = usize::try_from(place).expect("16 bits of a sequence number");
         fresh[place] = true;
     }
@@ -92,18 +92,13 @@ struct Columns<'b> {
 }
 
 impl Columns<'_> {
-    async fn write(&self, pool: &PgPool) -> Result<Vec<i32>, sqlx::Error> {
-        sqlx::query_scalar(INSERT)
+    async fn write(&self, pool: &PgPool) -> Result<Vec<(i32,)>, sqlx::Error> {
+        let envelopes = sqlx::query_as(INSERT)
             .bind(&self.ordinals)
             .bind(&self.mailboxes)
             .bind(&self.ids)
-            .bind(&self.bodies)
-            .bind(self.retention.seconds())
-            .bind(self.retention.first_day)
-            .bind(self.retention.last_day)
-            .bind(self.retention.first_ack_day)
-            .fetch_all(pool)
-            .await
+            .bind(&self.bodies);
+        self.retention.bind(envelopes).fetch_all(pool).await
     }
 }
 

@@ -162,20 +162,15 @@ impl<'b> Columns<'b> {
     }
 
     async fn write(&self, pool: &PgPool) -> Result<Vec<(i32, i32)>, sqlx::Error> {
-        sqlx::query_as(INSERT)
+        let messages = sqlx::query_as(INSERT)
             .bind(&self.ordinals)
             .bind(&self.ids)
             .bind(&self.heads)
             .bind(&self.tails)
             .bind(&self.pair_ordinals)
             .bind(&self.mailboxes)
-            .bind(&self.sizes)
-            .bind(self.retention.seconds())
-            .bind(self.retention.first_day)
-            .bind(self.retention.last_day)
-            .bind(self.retention.first_ack_day)
-            .fetch_all(pool)
-            .await
+            .bind(&self.sizes);
+        self.retention.bind(messages).fetch_all(pool).await
     }
 }
 

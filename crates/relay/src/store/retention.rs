@@ -1,5 +1,9 @@
 //! Which days a statement has to look at.
 
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
+
 /// Clocks of this process and the database may differ by this much around midnight, in
 /// milliseconds.
 const SLACK_MS: i64 = 60_000;
@@ -37,6 +41,15 @@ impl Retention {
     /// [`Retention::ttl_seconds`] as SQL takes it.
     pub(super) fn seconds(self) -> f64 {
         f64::from(self.ttl_seconds)
+    }
+
+    /// The last four parameters of a statement that keeps something: the retention in seconds,
+    /// the first and the last day of envelopes, the first day of ack marks.
+    pub(super) fn bind<'q, O>(
+        self,
+        query: QueryAs<'q, Postgres, O, PgArguments>,
+    ) -> QueryAs<'q, Postgres, O, PgArguments> {
+        query.bind(self.seconds()).bind(self.first_day).bind(self.last_day).bind(self.first_ack_day)
     }
 }
 
