@@ -18,6 +18,7 @@ use crate::domain::blob::Blobs;
 use crate::domain::{self, BlobMembership, Groups, Mailboxes, Present, Proofs, Rules};
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::transport::body_memory::BodyMemory;
 
 /// Addresses counted at the same time.
 const ADDRESSES: usize = 200_000;
@@ -39,6 +40,8 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     /// Requests by address.
     pub(crate) addresses: Option<Keyed<LimitKey>>,
+    /// Where large request bodies are kept while they are worked on.
+    pub(crate) body_memory: BodyMemory,
     /// Streams and long polls that may still start.
     pub(crate) streams: Arc<Semaphore>,
     reachable: Arc<AtomicBool>,
@@ -69,6 +72,11 @@ impl App {
         cx.spawn("blob-cleaner", async move { cleaner.keep_clean(CLEAN_EVERY).await });
         let per_second = config.quotas.address_requests;
         let rate = Rate { burst: per_second.saturating_mul(10), per_second };
+        let body_memory = BodyMemory::new(
+            config.body_memory,
+            metrics.large_bodies.clone(),
+            metrics.large_bodies_refused.clone(),
+        );
         Ok(Arc::new(Self {
             groups: Groups::new(pool.clone(), rules),
             blobs,
@@ -81,6 +89,7 @@ impl App {
             stop: cx.stop.clone(),
             metrics,
             addresses: (per_second > 0).then(|| Keyed::new(rate, ADDRESSES)),
+            body_memory,
             streams: Arc::new(Semaphore::new(config.max_streams)),
             reachable: Arc::new(AtomicBool::new(true)),
         }))

@@ -36,6 +36,15 @@ pub struct Config {
         help_heading = "Limits",
     )]
     pub body_limit: usize,
+    /// Memory for request bodies of more than 64 KiB, all together; further ones wait, then get 503
+    #[arg(
+        long,
+        env = "BODY_MEMORY",
+        value_parser = service::size::parse_usize,
+        default_value = "256mb",
+        help_heading = "Limits",
+    )]
+    pub body_memory: usize,
     /// How long a request body may take to arrive
     #[arg(
         long,

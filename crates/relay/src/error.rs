@@ -71,6 +71,9 @@ pub(crate) enum Error {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Other large bodies take up the memory there is for them.
+    #[error("too many large requests")]
+    Busy,
     /// The database is known to be away.
     #[error("storage unavailable")]
     StorageAway,

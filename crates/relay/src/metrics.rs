@@ -18,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) members_updates: IntCounter,
     pub(crate) mailbox_counts: IntCounter,
     pub(crate) refused: IntCounterVec,
+    pub(crate) large_bodies: IntGauge,
+    pub(crate) large_bodies_refused: IntCounter,
     pub(crate) waiting: IntGauge,
     pub(crate) streams: IntGauge,
 }
@@ -55,6 +57,14 @@ impl Metrics {
                 "Requests that failed, by HTTP status.",
                 &["status"],
                 to
+            )?,
+            large_bodies: gauge(
+                "relay_body_memory_bytes",
+                "Request bodies of more than 64 KiB that are held.",
+            )?,
+            large_bodies_refused: counter(
+                "relay_body_memory_refused_total",
+                "Request bodies refused because others took up the memory for large ones.",
             )?,
             waiting: gauge("relay_long_polls", "Fetches that wait for an envelope.")?,
             streams: gauge("relay_streams", "Open event streams.")?,

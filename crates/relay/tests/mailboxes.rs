@@ -1,11 +1,16 @@
 //! The mailbox protocol over real HTTP: bad input, policies, quotas, cursors, waiting, draining.
 #![allow(missing_docs, reason = "a test")]
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::Request;
-use http_body_util::BodyExt;
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use testkit::database::Database;
 use testkit::keys::Peer;
@@ -133,6 +138,43 @@ async fn methods_types_and_encodings_are_told_apart() -> Outcome {
     let mut answer = [0; 12];
     tokio::io::AsyncReadExt::read_exact(&mut socket, &mut answer).await?;
     assert_eq!(&answer, b"HTTP/1.1 408");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_share_a_bounded_memory() -> Outcome {
+    let relay = Relay::start(&[("BODY_MEMORY", "2mb")]).await?;
+    let body = |length: usize| format!("{{\"x\":\"{}\"}}", "x".repeat(length));
+    for _ in 0..3 {
+        // More than there is for all of them; then again one that fits, so nothing stays taken.
+        let answer = relay.client.http.post("/relay/probe", body(5 << 20)).await?;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "2"), "{}", answer.text());
+        assert_eq!(answer.text(), r#"{"error":"too many large requests"}"#);
+        assert_eq!(relay.post("/relay/probe", body(1 << 20)).await?.0, 200);
+    }
+    // The same without a length, and inflated.
+    let json = ("content-type", "application/json");
+    for (length, status) in [(1 << 20, 200), (5 << 20, 503)] {
+        let text = body(length);
+        let frames = text.as_bytes().chunks(10_000).map(|part| {
+            Ok::<_, std::convert::Infallible>(Frame::data(bytes::Bytes::copy_from_slice(part)))
+        });
+        let frames = StreamBody::new(futures_util::stream::iter(frames.collect::<Vec<_>>()));
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(text.as_bytes())?;
+        let packed = Full::new(bytes::Bytes::from(packed.finish()?));
+        for (body, encoding) in [(frames.boxed(), "identity"), (packed.boxed(), "gzip")] {
+            let socket = tokio::net::TcpStream::connect(relay.service.address()).await?;
+            let (mut sender, connection) = handshake(TokioIo::new(socket)).await?;
+            let head = request("POST", "/relay/probe", &[json, ("content-encoding", encoding)], "");
+            let exchange = sender.send_request(head.map(|_| body));
+            let answer = tokio::select! {
+                answer = exchange => answer?,
+                ended = connection => anyhow::bail!("{ended:?}"),
+            };
+            assert_eq!(answer.status(), status, "{length} {encoding}");
+        }
+    }
     Ok(())
 }
 

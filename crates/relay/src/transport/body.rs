@@ -12,17 +12,14 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::body_memory::{BodyMemory, LARGE_BYTES, LargeBody};
 use crate::error::{Error, Http};
 
 /// Bytes of a refused body that are still read.
 const DISCARD_MAX_BYTES: usize = 32 << 20;
 
-/// A body of unknown length that has grown past this is probably a chunk of a blob.
-const LARGE_BYTES: usize = 64 << 10;
-
-/// What it gets room for at once: memory that is not written to costs nothing, growing by
-/// doubling leaves a trail of copies.
-const LARGE_STEP_BYTES: usize = 2 << 20;
+/// Bytes inflated at once.
+const STRETCH_BYTES: usize = 32 << 10;
 
 /// How long a refused body is still read.
 const DISCARD_DEADLINE: Duration = Duration::from_secs(3);
@@ -43,6 +40,7 @@ pub(crate) async fn read_json(
     headers: &HeaderMap,
     body: &mut Incoming,
     limits: BodyLimits,
+    memory: &BodyMemory,
 ) -> Result<Bytes, Error> {
     let chunked = headers.contains_key(TRANSFER_ENCODING);
     let declared = headers.get(CONTENT_LENGTH);
@@ -53,10 +51,10 @@ pub(crate) async fn read_json(
     if !chunked && declared.is_some_and(|length| length.as_bytes() == b"0") {
         return Ok(Bytes::from_static(b"{}"));
     }
-    let text = read(headers, body, limits).await?;
+    let text = read(headers, body, limits, memory).await?;
     match coding {
         Coding::Identity => Ok(text),
-        coding => inflate(coding, &text, limits.bytes),
+        coding => inflate(coding, &text, limits.bytes, memory).await,
     }
 }
 
@@ -65,15 +63,20 @@ pub(crate) async fn read(
     headers: &HeaderMap,
     body: &mut Incoming,
     limits: BodyLimits,
+    memory: &BodyMemory,
 ) -> Result<Bytes, Error> {
-    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    // A length beside a transfer encoding says nothing.
+    let declared = match headers.contains_key(TRANSFER_ENCODING) {
+        true => None,
+        false => headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()),
+    };
     if declared.is_some_and(|length: usize| length > limits.bytes) {
         if !headers.contains_key(EXPECT) {
             discard(body).await;
         }
         return Err(Error::Http(Http::TooLarge));
     }
-    let collected = timeout(limits.deadline, collect(body, limits.bytes, declared));
+    let collected = timeout(limits.deadline, collect(body, limits.bytes, declared, memory));
     collected.await.map_err(|_| Error::Http(Http::Timeout))?
 }
 
@@ -81,35 +84,88 @@ async fn collect(
     body: &mut Incoming,
     limit: usize,
     declared: Option<usize>,
+    memory: &BodyMemory,
 ) -> Result<Bytes, Error> {
-    let mut first: Option<Bytes> = None;
-    let mut joined = BytesMut::new();
+    let mut gathered = Gathered::default();
+    if let Some(length) = declared.filter(|&length| length > LARGE_BYTES) {
+        gathered = Gathered::Large(memory.begin(length).await?);
+    }
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Error::Http(Http::BadRequest))?.into_data() else {
             continue; // trailers
         };
-        let so_far = joined.len() + first.as_ref().map_or(0, Bytes::len);
-        if so_far + data.len() > limit {
+        if gathered.len() + data.len() > limit {
             discard(body).await;
             return Err(Error::Http(Http::TooLarge));
         }
-        match first.take() {
-            None if joined.is_empty() => first = Some(data),
-            first => {
-                let room = joined.capacity() - joined.len();
-                if room < data.len() {
-                    joined.reserve(data.len().max(match declared {
-                        Some(length) => length.min(limit).saturating_sub(so_far),
-                        None if so_far > LARGE_BYTES => LARGE_STEP_BYTES,
-                        None => so_far,
-                    }));
-                }
-                joined.extend_from_slice(&first.unwrap_or_default());
-                joined.extend_from_slice(&data);
-            }
+        if let Err(busy) = gathered.push(data, declared.unwrap_or(limit), memory).await {
+            discard(body).await;
+            return Err(busy);
         }
     }
-    Ok(first.unwrap_or_else(|| joined.freeze()))
+    Ok(gathered.freeze())
+}
+
+/// A body as far as it has come: most are one buffer of the connection's, which is passed on.
+enum Gathered {
+    One(Bytes),
+    Joined(BytesMut),
+    Large(LargeBody),
+}
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self::One(Bytes::new())
+    }
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(bytes) => bytes.len(),
+            Self::Joined(bytes) => bytes.len(),
+            Self::Large(body) => body.len(),
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::One(bytes) => bytes,
+            Self::Joined(bytes) => bytes,
+            Self::Large(body) => body.as_ref(),
+        }
+    }
+
+    /// Appends `data` to a body that has `most` bytes in the end, or fewer.
+    async fn push(&mut self, data: Bytes, most: usize, memory: &BodyMemory) -> Result<(), Error> {
+        let length = self.len() + data.len();
+        match self {
+            Self::One(bytes) if bytes.is_empty() => *self = Self::One(data),
+            Self::Large(body) => body.append(memory, &data)?,
+            _ if length > LARGE_BYTES => {
+                let mut body = memory.begin(most.max(length)).await?;
+                body.append(memory, self.as_slice())?;
+                body.append(memory, &data)?;
+                *self = Self::Large(body);
+            }
+            Self::Joined(joined) => joined.extend_from_slice(&data),
+            Self::One(bytes) => {
+                let mut joined = BytesMut::with_capacity((2 * length).min(most.max(length)));
+                joined.extend_from_slice(bytes);
+                joined.extend_from_slice(&data);
+                *self = Self::Joined(joined);
+            }
+        }
+        Ok(())
+    }
+
+    fn freeze(self) -> Bytes {
+        match self {
+            Self::One(bytes) => bytes,
+            Self::Joined(bytes) => bytes.freeze(),
+            Self::Large(body) => body.freeze(),
+        }
+    }
 }
 
 /// Reads on for a moment without keeping anything: closing at once would reset the connection of a
@@ -168,8 +224,13 @@ impl Coding {
 }
 
 /// Inflates at most `limit` bytes: a small body that grows past it is refused on the way.
-fn inflate(coding: Coding, packed: &[u8], limit: usize) -> Result<Bytes, Error> {
-    let reader: Box<dyn Read + '_> = match coding {
+async fn inflate(
+    coding: Coding,
+    packed: &[u8],
+    limit: usize,
+    memory: &BodyMemory,
+) -> Result<Bytes, Error> {
+    let mut reader: Box<dyn Read + Send + '_> = match coding {
         Coding::Gzip => Box::new(MultiGzDecoder::new(packed)),
         // The name means zlib, but some senders leave its header out.
         Coding::Deflate if packed.first().is_some_and(|first| first & 0x0f == 8) => {
@@ -177,11 +238,18 @@ fn inflate(coding: Coding, packed: &[u8], limit: usize) -> Result<Bytes, Error> 
         }
         Coding::Deflate | Coding::Identity => Box::new(DeflateDecoder::new(packed)),
     };
-    let mut text = Vec::new();
-    let room = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    reader.take(room).read_to_end(&mut text).map_err(|_| Error::Http(Http::BadRequest))?;
-    if text.len() > limit {
-        return Err(Error::Http(Http::TooLarge));
+    let mut text = Gathered::default();
+    loop {
+        let mut stretch = Vec::new();
+        let room = u64::try_from(STRETCH_BYTES).unwrap_or(u64::MAX);
+        let read = reader.by_ref().take(room).read_to_end(&mut stretch);
+        read.map_err(|_| Error::Http(Http::BadRequest))?;
+        if stretch.is_empty() {
+            return Ok(text.freeze());
+        }
+        if text.len() + stretch.len() > limit {
+            return Err(Error::Http(Http::TooLarge));
+        }
+        text.push(stretch.into(), limit, memory).await?;
     }
-    Ok(text.into())
 }

@@ -4,6 +4,7 @@ mod blob;
 mod blob_body;
 mod blob_raw;
 pub(crate) mod body;
+pub(crate) mod body_memory;
 mod fetch;
 mod openapi;
 mod pages;
@@ -51,7 +52,8 @@ impl Call {
     /// The JSON body, not yet parsed.
     pub(crate) async fn json(&mut self) -> Result<Bytes, Error> {
         let limits = self.limits();
-        body::read_json(&self.parts.headers, &mut self.body, limits).await
+        let memory = &self.app.body_memory;
+        body::read_json(&self.parts.headers, &mut self.body, limits, memory).await
     }
 
     /// What a body may cost.

@@ -50,6 +50,7 @@ mod tests {
             Error::TotalMismatch,
             Error::MissingChunks { expected: 2, received: 1 },
             Error::MissingChunk(1),
+            Error::Busy,
             Error::Storage(pg::Error::Busy),
         ];
         for error in errors {

@@ -8,8 +8,8 @@ use proto::relay::Refusal;
 
 use crate::error::{Error, Http};
 
-/// Seconds a client is told to wait while the database is away.
-const STORAGE_RETRY_AFTER_S: u64 = 2;
+/// Seconds a client is told to wait while the database is away or memory is short.
+const UNAVAILABLE_RETRY_AFTER_S: u64 = 2;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -86,7 +86,7 @@ fn status(error: &Error) -> StatusCode {
         Error::TooLarge(_) | Error::Http(Http::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
         Error::Http(Http::UnsupportedMediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Error::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Error::Storage(_) | Error::StorageAway => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Busy | Error::Storage(_) | Error::StorageAway => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -119,7 +119,7 @@ fn retry_after_s(error: &Error) -> Option<u64> {
             Some(retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0))
                 .map(|s| s.max(1))
         }
-        Error::Storage(_) | Error::StorageAway => Some(STORAGE_RETRY_AFTER_S),
+        Error::Busy | Error::Storage(_) | Error::StorageAway => Some(UNAVAILABLE_RETRY_AFTER_S),
         _ => None,
     }
 }
