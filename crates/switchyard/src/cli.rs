@@ -78,6 +78,8 @@ pub(crate) enum Command {
     /// Which key owns a peer id.
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Make a user certificate for peer-linker and channel-hub, or check one.
+    SessionKey(SessionKeyArgs),
     /// Make time-limited TURN credentials.
     TurnCred(TurnCredArgs),
     /// Become another program that ends when its parent does.
@@ -222,6 +224,21 @@ pub(crate) enum IdentityCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct SessionKeyArgs {
+    /// File with the secret that the servers are started with (`--key`).
+    #[arg(value_name = "SECRET")]
+    pub(crate) secret: PathBuf,
+
+    /// File with the certificate's content; with --verify, the certificate.
+    #[arg(value_name = "CONTENT")]
+    pub(crate) content: PathBuf,
+
+    /// Check a certificate instead: prints ok or fail, exits with 0 or 1.
+    #[arg(short = 'd', long)]
+    pub(crate) verify: bool,
 }
 
 #[derive(Args)]

@@ -26,6 +26,7 @@ mod ports;
 mod postgres;
 mod secrets;
 mod selfcheck;
+mod session_key;
 mod state;
 mod status;
 mod supervise;
@@ -68,7 +69,19 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Doctor(args) => doctor::run(&place, &args).await,
         Command::Db(command) => db::run(&place, command).await,
         Command::Identity(command) => identities::run(&place, command).await,
+        Command::SessionKey(args) => session_key_command(&args),
         Command::TurnCred(args) => turn_cred::run(&place, &args),
         Command::Child(args) => child::become_program(&args),
     }
+}
+
+/// `switchyard session-key`.
+fn session_key_command(args: &cli::SessionKeyArgs) -> anyhow::Result<u8> {
+    if args.verify {
+        let valid = session_key::is_valid(&args.secret, &args.content)?;
+        output::line(if valid { "ok" } else { "fail" });
+        return Ok(if valid { cli::EXIT_OK } else { EXIT_FAILED });
+    }
+    session_key::print(&session_key::issue(&args.secret, &args.content)?)?;
+    Ok(cli::EXIT_OK)
 }
