@@ -5,6 +5,8 @@ use std::time::Duration;
 use edge::limit::Allowance;
 use service::{duration, size};
 
+use crate::domain::{ice::TurnArgs, mail::MailArgs};
+
 /// Settings of the peerbook service; what each is for stands in its help text.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Config {
@@ -28,6 +30,10 @@ pub struct Config {
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) proof: ProofArgs,
+    #[command(flatten)]
+    pub(crate) mail: MailArgs,
+    #[command(flatten)]
+    pub(crate) turn: TurnArgs,
 }
 
 /// How sockets are kept.

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
-#![allow(dead_code, reason = "what the pages are going to use")]
 
 mod config;
 mod domain;
@@ -24,10 +23,14 @@ use sqlx::PgPool;
 pub use config::Config;
 use domain::{
     book::{Book, Settings},
+    ice::Ice,
     keeper,
     mail::Mail,
+    page_metrics::PageMetrics,
+    token::Tokens,
+    totp::Authenticators,
 };
-use transport::{App, Endpoint};
+use transport::{App, Endpoint, Pages};
 
 /// What the peerbook process is called and where it listens by default.
 pub const ABOUT: About = About {
@@ -35,7 +38,14 @@ pub const ABOUT: About = About {
     about: "Signaling with a private address book for every user.",
     listen: "[::]:17777",
     admin: "127.0.0.1:27777",
-    aliases: &[("PB_HOME_URL", "public_url")],
+    aliases: &[
+        ("PB_HOME_URL", "public_url"),
+        ("PB_SMTP_HOST", "smtp_host"),
+        ("PB_SMTP_PORT", "smtp_port"),
+        ("PB_SMTP_USER", "smtp_user"),
+        ("PB_SMTP_PASS", "smtp_pass"),
+        ("TURN_SECRET_KEY", "turn_secret"),
+    ],
     arguments: &[("-addr", "--listen")],
 };
 
@@ -77,12 +87,16 @@ async fn serve_on(
     let book = Arc::new(Book::new(pool.clone(), settings(&config), cx)?);
     keeper::start(&book, cx);
     gate.open();
+    let pages = pages(&config, &book, &pool, cx)?;
+    let (mail, stop) = (pages.mail.clone(), cx.stop.draining().clone());
+    cx.spawn_essential("mail", async move { mail.run(stop).await });
     let report = move |answers| {
         if answers { gate.open() } else { gate.close("the database does not answer") }
     };
     cx.spawn("database-watch", pg::watch(pool, cx.stop.draining().clone(), report));
     let app = App {
-        mail: Mail,
+        mail: pages.mail.clone(),
+        pages,
         limits: Arc::new(limits(&config)),
         limiter: Arc::new(Limiter::new(&Allowances {
             peer_frames: config.limits.peer_frames.0,
@@ -92,10 +106,27 @@ async fn serve_on(
         })),
         addresses: config.limits.address_http.0.map(|rate| Keyed::new(rate, ADDRESSES)),
         book,
-        config,
         cx: cx.clone(),
     };
     edge::serve(listener, Endpoint(Arc::new(app)), cx).await
+}
+
+/// Mail, links and codes, and the pages that use them.
+fn pages(config: &Config, book: &Arc<Book>, pool: &PgPool, cx: &Context) -> anyhow::Result<Pages> {
+    let metrics = Arc::new(PageMetrics::register(&cx.metrics)?);
+    let (args, clock) = (&config.mail, &cx.clock);
+    let tokens = Tokens::new(pool.clone(), args.token_ttl);
+    let mail =
+        Mail::new(book.clone(), tokens.clone(), args.clone(), &config.public_url, metrics.clone())?;
+    Ok(Pages {
+        book: book.clone(),
+        mail: Arc::new(mail),
+        tokens,
+        codes: Authenticators::new(pool.clone(), clock.clone()),
+        ice: Ice::new(config.turn.clone(), clock.clone()),
+        metrics,
+        require_totp: args.require_totp,
+    })
 }
 
 fn settings(config: &Config) -> Settings {

@@ -1,6 +1,7 @@
 //! HTTP: which handler a request reaches, and what its end looks like.
 
 pub(crate) mod body;
+pub(crate) mod pages;
 pub(crate) mod respond;
 mod verify;
 mod ws;
@@ -18,16 +19,15 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use service::Context;
 
-use crate::{
-    config::Config,
-    domain::{book::Book, mail::Mail},
-};
+use crate::domain::{book::Book, mail::Mail};
+use pages::Page;
+pub(crate) use pages::Pages;
 
 /// Everything a request handler needs, built once.
 pub(crate) struct App {
     pub(crate) book: Arc<Book>,
-    pub(crate) mail: Mail,
-    pub(crate) config: Config,
+    pub(crate) mail: Arc<Mail>,
+    pub(crate) pages: Pages,
     pub(crate) cx: Context,
     /// What sockets may use.
     pub(crate) limits: Arc<Limits>,
@@ -47,13 +47,6 @@ pub(crate) struct Call {
     pub(crate) parts: Parts,
     pub(crate) body: Incoming,
     pub(crate) client: Client,
-}
-
-impl Call {
-    /// What stands behind the `?`.
-    pub(crate) fn query(&self) -> &str {
-        self.parts.uri.query().unwrap_or_default()
-    }
 }
 
 impl tower::Service<Request<Incoming>> for Endpoint {
@@ -97,6 +90,9 @@ async fn dispatch(
         return ws::open(&app, request, client).await;
     }
     let (parts, body) = request.into_parts();
+    if let Some(page) = Page::at(path) {
+        return app.pages.answer(page, parts, body, client.limit_key()).await;
+    }
     let call = Call { app, parts, body, client };
     match path {
         "/verify" => verify::verify(call).await,

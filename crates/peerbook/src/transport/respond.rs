@@ -19,8 +19,17 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Paths that apps of other origins call. Nothing there looks at cookies; pages that a mailed
 /// token opens are not among them.
-const SHARED: [&str; 8] =
-    ["/verify", "/ws", "/login", "/iceservers", "/turn", "/support", "/offer", "/candidates"];
+const SHARED: [&str; 9] = [
+    "/verify",
+    "/ws",
+    "/hitme",
+    "/login",
+    "/iceservers",
+    "/turn",
+    "/support",
+    "/offer",
+    "/candidates",
+];
 
 /// A line of text under any status, as Go's `http.Error` writes it.
 pub(crate) fn text(status: StatusCode, line: &str) -> Response<Body> {

@@ -1,0 +1,40 @@
+//! `/iceservers`, first called `/turn`.
+
+use edge::Body;
+use http::{Response, StatusCode};
+
+use super::{Answer, Pages, Visit, answer};
+
+impl Pages {
+    /// Servers with a credential, for who may have one: everybody when opened; the holder of a
+    /// link; a verified peer by its bearer.
+    pub(super) async fn ice_servers(&self, visit: &Visit) -> Answer {
+        if !visit.is_post() {
+            let text = "Only the POST method is supported";
+            return Ok(answer::text(StatusCode::BAD_REQUEST, text));
+        }
+        let Some(user) = self.ice_user(visit).await? else {
+            return Ok(answer::text(StatusCode::UNAUTHORIZED, "Unauthorized"));
+        };
+        Ok(self.servers(&user))
+    }
+
+    fn servers(&self, user: &str) -> Response<Body> {
+        match serde_json::to_vec(&self.ice.servers(user)) {
+            Ok(text) => answer::json(StatusCode::OK, text),
+            Err(_) => answer::text(StatusCode::INTERNAL_SERVER_ERROR, "Servers not available"),
+        }
+    }
+
+    /// Under whose name coturn counts, if anybody's.
+    async fn ice_user(&self, visit: &Visit) -> Result<Option<String>, pg::Error> {
+        let bearer = visit.parts.headers.get(http::header::AUTHORIZATION);
+        let bearer = bearer.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        if let Some(token) = bearer
+            && let Some(grant) = self.tokens.find(token.trim()).await?
+        {
+            return Ok(Some(grant.uid));
+        }
+        Ok(self.ice.is_open().then(|| "pb".to_owned()))
+    }
+}

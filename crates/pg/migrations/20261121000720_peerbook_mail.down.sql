@@ -1,0 +1,1 @@
+DROP TABLE peerbook.outbox, peerbook.throttle, peerbook.guess, peerbook.totp, peerbook.token;
