@@ -1,17 +1,4 @@
-//! One client's connection, of either generation, as a stream of activated packets.
-//!
-//! ```text
-//!            16 03  TLS, then HTTP          method  HTTP: upgrade  -> WebSocket, generation A
-//! accept ->  A-z    HTTP                            anything else -> Service::http
-//!            20 00  key exchange, generation B
-//!            else   closed
-//! then both: packets -> activation -> Service::connect -> Client::packet, one at a time
-//!            packets <- Line, for any task
-//! ```
-//! While [`Client::packet`] waits, its socket is not read: that is how nothing is lost when a
-//! receiver is slower than its sender. Who passes a packet on awaits the receiver's
-//! [`Line::ready`].
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
