@@ -1,11 +1,14 @@
 //! Where and why our answers differ from the original's, and exactly what they are instead.
 
+mod book;
 mod pad;
 mod relay;
 mod signal;
 
 use crate::Mode;
 
+pub(crate) use book::of_book;
+pub use book::{BOOK, BookDeviation};
 pub(crate) use pad::rewrite;
 pub use pad::{PAD, Rewrite};
 pub use relay::RELAY;

@@ -7,6 +7,7 @@
 //! original's process must be survived.
 #![forbid(unsafe_code)]
 
+pub mod book;
 pub mod deviations;
 mod http;
 mod json;

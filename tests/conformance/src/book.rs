@@ -1,0 +1,153 @@
+//! Replaying what the original peerbooks answered, and what the two documents say.
+//!
+//! The scenarios were recorded from three builds that contradict one another and the documents.
+//! One server answers all of them, so that some of its answers differ from each recording. A
+//! difference passes in two ways only: by one of the [`RULES`], which hold everywhere, or by an
+//! entry of [`BOOK`](crate::deviations::BOOK), which replaces one step of one scenario by exactly
+//! what happens instead. Whatever a socket receives beyond what its scenario expects fails it.
+
+mod compare;
+mod fixture;
+mod names;
+mod stage;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+use sqlx::PgPool;
+use testkit::smtp_sink::SmtpSink;
+use testkit::vectors::Tier;
+
+use crate::deviations::{BookDeviation, of_book};
+use crate::{Outcome, Report};
+use stage::Stage;
+
+/// Differences that hold in every scenario, and why.
+pub const RULES: &[(&str, &str)] = &[
+    (
+        "a verified peer's first frame is the 200 that the documents promise",
+        "section 6 of the merged interface; no original sent it on connect",
+    ),
+    (
+        "forwarded messages name their sender (`source_name`)",
+        "the README and 0.2.1 do; later builds dropped it",
+    ),
+    (
+        "a message at once after connecting finds the lists in force: `online` is true for the peer that asks",
+        "the originals' lists raced with their own presence",
+    ),
+    (
+        "records and updates may have the members the other builds and the documents give them, and a status its `uid` and `nonce`",
+        "one interface for the clients of all of them",
+    ),
+    (
+        "nobody is sent another peer's `auth_token`",
+        "it was a secret sent to everybody; nothing used it",
+    ),
+    (
+        "an unverified peer is sent 0.3.2's 401 and nothing else",
+        "0.3.2 sent it the whole address book; HEAD named an app and a site",
+    ),
+    (
+        "`user` is an address and `uid` an id, whichever of them the build called `user`",
+        "one interface for the clients of all of them",
+    ),
+    ("JSON is labelled application/json", "0.3.2 labelled it text/plain"),
+    (
+        "a link is exchanged by every change; the page that answers holds the next",
+        "the originals' links could be used again by whoever finds them",
+    ),
+    ("pages are compared by status, type and message", "they are other pages"),
+    ("mails are compared by recipient and the link's host", "they say something else"),
+];
+
+/// One recorded scenario.
+#[derive(Debug)]
+pub struct Scenario {
+    /// The build's short name and the scenario's, as in `0.3.2/home`.
+    pub id: String,
+    /// What was recorded, in order.
+    pub steps: Vec<Value>,
+    documented: bool,
+}
+
+/// The server under test and what it talks to.
+#[derive(Debug)]
+pub struct Bench<'b> {
+    /// Where it serves clients.
+    pub address: SocketAddr,
+    /// Where its mail goes.
+    pub mail: &'b SmtpSink,
+    /// Its database, for what the recordings' storage held.
+    pub pool: &'b PgPool,
+    /// How long a recorded second takes; zero leaves pauses out.
+    pub second: Duration,
+}
+
+/// Every scenario of `tests/vectors/peerbook.json`.
+///
+/// # Panics
+/// The file is not what this was written for.
+pub fn scenarios() -> Vec<Scenario> {
+    let path = testkit::process::workspace().join("tests/vectors/peerbook.json");
+    let text = std::fs::read(&path).expect("the vectors are part of the workspace");
+    let all: Value = serde_json::from_slice(&text).expect("the vectors are JSON");
+    let scenarios = all["scenarios"].as_array().expect("a list of scenarios");
+    let scenario = |scenario: &Value| {
+        let text = |name: &str| scenario[name].as_str().expect("a string").to_owned();
+        let build = text("server").split(' ').next().unwrap_or_default().to_owned();
+        Scenario {
+            id: format!("{build}/{}", text("id")),
+            steps: scenario["steps"].as_array().expect("a list of steps").clone(),
+            documented: scenario["provenance"] == "documented",
+        }
+    };
+    scenarios.iter().map(scenario).collect()
+}
+
+/// Replays the scenarios that `wanted` accepts.
+pub async fn replay_book(bench: &Bench<'_>, wanted: impl Fn(&str) -> bool) -> Report {
+    let mut rows = Vec::new();
+    for scenario in scenarios() {
+        if !wanted(&scenario.id) {
+            continue;
+        }
+        let listed = of_book(&scenario.id);
+        let outcome = match play(bench, &scenario, &listed).await {
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+            Ok(()) => match listed.first() {
+                Some(entry) => Outcome::Deviates(entry.reason),
+                None => Outcome::Passed,
+            },
+        };
+        let tier = if scenario.documented { Tier::Doc } else { Tier::Core };
+        rows.push((scenario.id, tier, outcome));
+    }
+    Report::new("peerbook", rows)
+}
+
+async fn play(
+    bench: &Bench<'_>,
+    scenario: &Scenario,
+    listed: &[&'static BookDeviation],
+) -> anyhow::Result<()> {
+    let mut stage = Stage::new(bench);
+    for (at, step) in scenario.steps.iter().enumerate() {
+        let entry = listed.iter().find(|entry| entry.steps.contains(&at));
+        let Some(entry) = entry else {
+            stage.act(step).await.with_context(|| format!("step {at}"))?;
+            continue;
+        };
+        if at != entry.steps.start {
+            continue;
+        }
+        for (nth, json) in entry.instead.iter().enumerate() {
+            let place = || format!("step {at}, instead {nth}");
+            let step: Value = serde_json::from_str(json).with_context(place)?;
+            stage.act(&step).await.with_context(place)?;
+        }
+    }
+    stage.end().await
+}

@@ -1,0 +1,54 @@
+//! The real peerbook, all recorded scenarios, with its mail delivered over SMTP.
+#![allow(missing_docs, clippy::print_stdout, reason = "a test")]
+
+use std::time::Duration;
+
+use conformance::book::{Bench, replay_book};
+use testkit::database::Database;
+use testkit::process::{Builder, Service};
+use testkit::smtp_sink::SmtpSink;
+
+/// Recorded at its own pace: when a link ends and when the next mail may go.
+const TIMED: &str = "0.3.2/slow-tokens";
+
+fn peerbook(database: &Database, mail: &SmtpSink) -> Builder {
+    Service::named("peerbook")
+        .database(&database.url())
+        .set("PUBLIC_URL", "http://book.test")
+        .set("SMTP_HOST", "127.0.0.1")
+        .set("SMTP_PORT", mail.address().port())
+        .set("SUPPORT_ADDRESS", "operator@book.test")
+        // Every scenario's requests come from one address.
+        .set("MAIL_PER_CLIENT", 10_000)
+        .set("ADDRESS_REQUESTS", 10_000)
+        .set("MAX_REQUESTS_PER_USER", 4)
+}
+
+#[tokio::test]
+async fn every_scenario_passes_as_corrected() -> anyhow::Result<()> {
+    let (database, mail) = (Database::fresh().await?, SmtpSink::start().await?);
+    let service = peerbook(&database, &mail).start().await?;
+    let pool = database.pool().await?;
+    let bench =
+        Bench { address: service.address(), mail: &mail, pool: &pool, second: Duration::ZERO };
+    let only = std::env::var_os("ONLY").and_then(|only| only.into_string().ok());
+    let wanted = |id: &str| id != TIMED && only.as_deref().is_none_or(|only| id.contains(only));
+    let report = replay_book(&bench, wanted).await;
+    println!("{report}");
+    assert_eq!(report.failed(), 0, "failed scenarios are listed above");
+    Ok(())
+}
+
+#[tokio::test]
+async fn links_end_and_mails_are_spaced_at_a_twentieth_of_the_time() -> anyhow::Result<()> {
+    let (database, mail) = (Database::fresh().await?, SmtpSink::start().await?);
+    let service = peerbook(&database, &mail).set("MAIL_INTERVAL", "3s").set("TOKEN_TTL", "15s");
+    let service = service.start().await?;
+    let pool = database.pool().await?;
+    let second = Duration::from_millis(50);
+    let bench = Bench { address: service.address(), mail: &mail, pool: &pool, second };
+    let report = replay_book(&bench, |id| id == TIMED).await;
+    println!("{report}");
+    assert_eq!(report.failed(), 0, "failed scenarios are listed above");
+    Ok(())
+}
