@@ -80,6 +80,9 @@ pub(crate) enum Command {
     Identity(IdentityCommand),
     /// Make a user certificate for peer-linker and channel-hub, or check one.
     SessionKey(SessionKeyArgs),
+    /// Users and peers of the peerbook.
+    #[command(subcommand)]
+    Peerbook(PeerbookCommand),
     /// Make time-limited TURN credentials.
     TurnCred(TurnCredArgs),
     /// Become another program that ends when its parent does.
@@ -220,6 +223,21 @@ pub(crate) enum IdentityCommand {
         /// At most this many.
         #[arg(long, default_value_t = 100)]
         limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PeerbookCommand {
+    /// Take over users, peers and secrets from the Redis of an original peerbook (0.3.2 or 1.x).
+    Import {
+        /// Its Redis: redis://[user:password@]host[:port][/database]. Nothing there is changed.
+        url: String,
+        /// Only say what would be imported.
+        #[arg(long)]
+        dry_run: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod book;
 mod child;
 mod cli;
 mod clock;
@@ -70,6 +71,7 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Db(command) => db::run(&place, command).await,
         Command::Identity(command) => identities::run(&place, command).await,
         Command::SessionKey(args) => session_key_command(&args),
+        Command::Peerbook(command) => book::run(&place, command).await,
         Command::TurnCred(args) => turn_cred::run(&place, &args),
         Command::Child(args) => child::become_program(&args),
     }
