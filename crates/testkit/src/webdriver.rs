@@ -1,5 +1,7 @@
 //! A real browser, driven through chromedriver (W3C WebDriver over HTTP).
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -18,17 +20,18 @@ use crate::time::eventually;
 
 /// A browser on a busy machine may take this long to start or to show something.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+/// And so long to end.
+const ENDED_WITHIN: Duration = Duration::from_secs(5);
 /// Names the member that holds an element's id (W3C WebDriver section 12).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// Headless Chromium with one window. Dropping it ends the browser.
 #[derive(Debug)]
 pub struct Browser {
-    // Before the driver: chromedriver ends its browser when it is ended.
     http: HttpClient,
     session: String,
     _driver: Process,
-    _port: Port,
+    port: Port,
     _directory: Directory,
 }
 
@@ -67,13 +70,8 @@ impl Browser {
         command.env("HOME", directory.path()).env("TMPDIR", directory.path());
         let driver = Process::start("chromedriver", &command, &directory.path().join("log"))?;
         let http = HttpClient::plain(port.address()).new_connections();
-        let mut browser = Self {
-            http,
-            session: String::new(),
-            _driver: driver,
-            _port: port,
-            _directory: directory,
-        };
+        let mut browser =
+            Self { http, session: String::new(), _driver: driver, port, _directory: directory };
         let ready = eventually(SHOWN_WITHIN, async || {
             let answer = browser.http.get("/status").await.ok()?.json().ok()?;
             (answer["value"]["ready"] == true).then_some(())
@@ -82,6 +80,8 @@ impl Browser {
         let mut arguments = vec![
             "--headless=new".to_owned(),
             "--disable-gpu".to_owned(),
+            // The browser ends with the other end of the pipe, however chromedriver ends.
+            "--remote-debugging-pipe".to_owned(),
             "--disable-dev-shm-usage".to_owned(),
             // Loopback candidates under their addresses: there is no mDNS to resolve names.
             "--disable-features=WebRtcHideLocalIpsWithMdns".to_owned(),
@@ -214,6 +214,22 @@ impl Browser {
         let value = value["value"].take();
         ensure!(answer.status == 200, "{path}: {} {}", value["error"], value["message"]);
         Ok(value)
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Answered when the browser has ended, and its directory can go. Without an answer the
+        // pipe's end ends it.
+        let request = format!(
+            "DELETE /session/{} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            self.session
+        );
+        if let Ok(mut stream) = TcpStream::connect_timeout(&self.port.address(), ENDED_WITHIN) {
+            let _ = stream.set_read_timeout(Some(ENDED_WITHIN));
+            let _ = stream.write_all(request.as_bytes());
+            let _ = stream.read(&mut [0; 512]);
+        }
     }
 }
 
