@@ -88,7 +88,14 @@ fn encode(said: &[Said], mask: [u8; 4]) -> (Vec<u8>, Vec<Item>) {
 
 /// Everything decodable from bytes that arrive in pieces of the given lengths.
 fn decode(bytes: &[u8], pieces: &[usize], max: usize) -> (Vec<Item>, Option<Violation>) {
-    let mut decoder = Decoder::new(max);
+    decode_by(Decoder::new(max), bytes, pieces)
+}
+
+fn decode_by(
+    mut decoder: Decoder,
+    bytes: &[u8],
+    pieces: &[usize],
+) -> (Vec<Item>, Option<Violation>) {
     let (mut items, mut rest) = (Vec::new(), bytes);
     let mut pieces = pieces.iter().cycle();
     loop {
@@ -118,6 +125,25 @@ proptest! {
     ) {
         let (bytes, expected) = encode(&said, mask);
         prop_assert_eq!(decode(&bytes, &pieces, 1 << 20), (expected, None));
+    }
+
+    #[test]
+    fn an_opaque_decoder_gives_frames_to_pass_on_and_lets_long_messages_pass_by(
+        said in vec(said(), 0..8),
+        pieces in vec(1..5000_usize, 1..8),
+        mask in any::<[u8; 4]>(),
+        max in 0..40_000_usize,
+    ) {
+        let (bytes, expected) = encode(&said, mask);
+        let expected = expected.into_iter().map(|item| match item {
+            Item::Text(payload) | Item::Binary(payload) if payload.len() <= max => {
+                Item::Whole(Frame::binary(payload))
+            }
+            Item::Text(_) | Item::Binary(_) => Item::Oversized,
+            other => other,
+        });
+        let expected: Vec<_> = expected.collect();
+        prop_assert_eq!(decode_by(Decoder::opaque(max), &bytes, &pieces), (expected, None));
     }
 
     #[test]
