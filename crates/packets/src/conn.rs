@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use edge::{
     Stream,
     ws::{Close, Ended, Frame, codec::Violation},
@@ -27,9 +27,14 @@ use crate::{
     wire::{Codec, Incoming},
 };
 
-/// Size of a thread's read buffer, and what has to be free in it before a read.
-const SCRATCH_BYTES: usize = 128 * 1024;
+/// Size of a thread's read buffer: the longest packet with its framing, and a little. What a block
+/// holds beside a queued packet is as good as lost, so a larger one would cost memory, and a
+/// smaller one a copy of every long packet.
+const SCRATCH_BYTES: usize = 66 * 1024;
+/// What has to be free in it before a read.
 const SCRATCH_MIN: usize = 16 * 1024;
+/// Up to here the beginning of a frame is copied rather than given a buffer of its own.
+const COPIED_BYTES: usize = 4 * 1024;
 /// Frames per write call.
 const SLICES: usize = 64;
 /// Packets handled before answers are written, so that a burst cannot fill its own queue.
@@ -313,26 +318,32 @@ impl Conn {
         }
     }
 
-    /// Reads once, into the thread's buffer unless a frame has already begun.
+    /// Reads once: into the thread's buffer, or when much of a frame is there already the rest of
+    /// it into a buffer of exactly its size.
     fn poll_fill(&mut self, task: &mut Task<'_>) -> Poll<io::Result<usize>> {
         let stream = Pin::new(&mut self.stream);
         let missing = self.codec.missing();
         let buffer = self.codec.buffer();
-        let read = if buffer.is_empty() {
+        let read = if buffer.len() <= COPIED_BYTES {
             SCRATCH.with_borrow_mut(|scratch| {
                 if scratch.capacity() < SCRATCH_MIN {
                     scratch.reserve(SCRATCH_BYTES);
                 }
+                scratch.extend_from_slice(buffer);
                 let read = poll_read_buf(stream, task, scratch);
-                *buffer = scratch.split();
+                match read {
+                    Poll::Ready(Ok(1..)) => *buffer = scratch.split(),
+                    _ => scratch.clear(),
+                }
                 read
             })
         } else {
-            if buffer.capacity() == buffer.len() {
-                // Room for what comes behind the frame too, or the next one begins with a copy.
-                buffer.reserve(missing.max(SCRATCH_MIN));
+            if buffer.capacity() - buffer.len() < missing {
+                let mut own = BytesMut::with_capacity(buffer.len() + missing);
+                own.extend_from_slice(buffer);
+                *buffer = own;
             }
-            poll_read_buf(stream, task, buffer)
+            poll_read_buf(stream, task, &mut buffer.limit(missing))
         };
         if buffer.is_empty() {
             // An empty slice would keep the thread's buffer alive.
