@@ -11,6 +11,7 @@
 pub mod base64;
 pub mod book;
 pub mod js;
+pub mod mesh;
 pub mod pad;
 pub mod query;
 pub mod relay;

@@ -40,6 +40,13 @@ impl PublicKey {
         self.verify_parts(&[message], signature)
     }
 
+    /// As [`PublicKey::verify`], but neither the key nor `R` may be of small order: for protocols
+    /// that are not the originals'.
+    pub fn verify_strict(&self, message: &[u8], signature: &[u8]) -> bool {
+        let signature = Signature::from_slice(signature);
+        signature.is_ok_and(|signature| self.0.verify_strict(message, &signature).is_ok())
+    }
+
     /// As [`PublicKey::verify`] for a message in pieces, without joining them.
     pub fn verify_parts(&self, message: &[&[u8]], signature: &[u8]) -> bool {
         let Some(mut verifier) = self.verify_stream(signature) else { return false };

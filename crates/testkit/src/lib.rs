@@ -19,6 +19,7 @@ pub mod database;
 pub mod http_client;
 pub mod json_socket;
 pub mod keys;
+pub mod mesh_client;
 pub mod pad_client;
 pub mod process;
 pub mod relay_client;

@@ -1,0 +1,4 @@
+//! What the node keeps.
+
+pub(crate) mod post;
+pub(crate) mod secret;

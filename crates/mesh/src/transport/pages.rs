@@ -1,0 +1,70 @@
+//! What the node says of itself.
+
+use edge::Body;
+use http::header::{CACHE_CONTROL, HeaderValue};
+use http::{Response, StatusCode};
+use proto::mesh::price::{self, Kind};
+use proto::mesh::{BODY_MAX, hex, item, token};
+use serde_json::json;
+
+use super::{Call, respond};
+
+/// `GET /`: a token, the price, who this is.
+pub(super) fn root(call: &Call) -> Response<Body> {
+    let (app, node) = (&call.app, &call.app.node);
+    let quote = node.quote(Kind::Post, 0, call.client.ip);
+    let (cpu, mem) = node.load();
+    let hundredths = |share: f64| (share * 100.0).round() / 100.0;
+    let bind = if app.config.work.token_bind_ip { "ip" } else { "none" };
+    let value = json!({
+        "name": "webrtc-signaling-mesh",
+        "version": env!("CARGO_PKG_VERSION"),
+        "network": app.config.node.network,
+        "time": node.now_s(),
+        "node": { "key": hex(&node.key()), "url": app.config.node.public_url },
+        "token": quote.token,
+        "height": price::height(quote.work),
+        "pow": {
+            "alg": "wsm1-sha256",
+            "target": respond::target(quote.work),
+            "work": quote.work,
+            "window": token::LIFE_S,
+            "grace_bits": node.pricing.grace_bits,
+            "bind": bind,
+            "multiplier": {
+                "room": Kind::Post.multiplier(),
+                "dht-get": Kind::Post.multiplier(),
+                "dht-put": Kind::Put.multiplier(),
+                "token": Kind::Credential.multiplier(),
+            },
+            "room_step": 8,
+        },
+        "load": {
+            "cpu": hundredths(cpu), "mem": hundredths(mem), "max": hundredths(cpu.max(mem)),
+        },
+        "limits": {
+            "body": BODY_MAX,
+            "dht_value": item::VALUE_MAX,
+            "streams_per_ip": app.config.rooms.max_streams_per_address,
+        },
+        "peers": 0,
+        "subscribers": app.rooms.streams(),
+        "federation": "off",
+    });
+    respond::show(StatusCode::OK, &value, call.format)
+}
+
+/// `GET /nodes`: others that were seen lately. None while nodes do not link.
+pub(super) fn nodes(call: &Call) -> Response<Body> {
+    let mut response = respond::show(StatusCode::OK, &json!([]), call.format);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=5"));
+    response
+}
+
+/// `GET /ip`: who is asking.
+pub(super) fn ip(call: &Call) -> Response<Body> {
+    let ip = call.client.ip.to_canonical();
+    let family = if ip.is_ipv4() { 4 } else { 6 };
+    let value = json!({ "ip": ip.to_string(), "family": family });
+    respond::show(StatusCode::OK, &value, call.format)
+}
