@@ -271,6 +271,20 @@ async fn odd_requests_are_answered_as_specified() -> Outcome {
     let servers = book.http.send(Method::POST, "/turn", &headers, Bytes::new()).await?.ok()?;
     assert_eq!(servers[0]["urls"][0], "turn:t.example:3478", "{servers}");
     assert_eq!(servers[0]["credentialType"], "password");
+    let pool = book.database.pool().await?;
+    sqlx::query("UPDATE peerbook.peer SET verified = true, bearer_hash = sha256('secret')")
+        .execute(&pool)
+        .await?;
+    for (bearer, path, status) in [
+        ("Bearer secret", format!("/turn?fp={FP}"), 200),
+        ("Bearer guess", format!("/turn?fp={FP}"), 401),
+        ("Bearer secret", format!("/turn?fp={FP2}"), 401),
+        ("Basic secret", format!("/turn?fp={FP}"), 401),
+    ] {
+        let headers = [("authorization", bearer)];
+        let answer = book.http.send(Method::POST, &path, &headers, Bytes::new()).await?;
+        assert_eq!(answer.status, status, "{bearer} {path}");
+    }
     Ok(())
 }
 

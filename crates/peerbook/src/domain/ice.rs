@@ -3,8 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use proto::book::Fingerprint;
 use serde::Serialize;
 use service::{Clock, duration};
+
+use super::book::{Book, has_bearer};
+use crate::error::Error;
 
 /// Where TURN is, and the secret shared with it.
 #[derive(Clone, clap::Args)]
@@ -65,6 +69,17 @@ impl Ice {
     /// Whether anybody may ask.
     pub(crate) fn is_open(&self) -> bool {
         self.args.turn_open
+    }
+
+    /// The user of a verified peer that shows the secret it was given at its approval.
+    pub(crate) async fn holder(
+        &self,
+        book: &Book,
+        fp: &Fingerprint,
+        secret: &str,
+    ) -> Result<Option<String>, Error> {
+        let found = book.verified(fp).await?;
+        Ok(found.filter(|(_, peer)| has_bearer(peer, Some(secret))).map(|(user, _)| user.uid))
     }
 
     /// The servers, with a credential for `user`; none without a secret.

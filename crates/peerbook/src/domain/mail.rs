@@ -42,10 +42,10 @@ const LEASE: Duration = Duration::from_secs(180);
 const AT_ONCE: u32 = 4;
 /// Longest pause between two looks into the outbox.
 const POLL: Duration = Duration::from_secs(2);
-/// Attempts before a mail is given up; their pauses add up to 25 minutes.
+/// Attempts before a mail is given up; their pauses add up to 20 minutes.
 const MOST_ATTEMPTS: i32 = 7;
 /// Pause after the first failure; each further one is three times as long, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// Longest address (RFC 5321, 4.5.3.1.3, without the brackets).
 const LONGEST_ADDRESS: usize = 254;

@@ -3,7 +3,9 @@
 use edge::Body;
 use http::{Response, StatusCode};
 
-use super::{Answer, Pages, Visit, answer};
+use proto::book::Fingerprint;
+
+use super::{Answer, Pages, Refused, Visit, answer};
 
 impl Pages {
     /// Servers with a credential, for who may have one: everybody when opened; the holder of a
@@ -27,13 +29,18 @@ impl Pages {
     }
 
     /// Under whose name coturn counts, if anybody's.
-    async fn ice_user(&self, visit: &Visit) -> Result<Option<String>, pg::Error> {
+    async fn ice_user(&self, visit: &Visit) -> Result<Option<String>, Refused> {
         let bearer = visit.parts.headers.get(http::header::AUTHORIZATION);
         let bearer = bearer.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        if let Some(token) = bearer
-            && let Some(grant) = self.tokens.find(token.trim()).await?
-        {
-            return Ok(Some(grant.uid));
+        if let Some(token) = bearer.map(str::trim) {
+            if let Some(grant) = self.tokens.find(token).await? {
+                return Ok(Some(grant.uid));
+            }
+            if let Some(fp) = Fingerprint::new(visit.query().text("fp"))
+                && let Some(uid) = self.ice.holder(&self.book, &fp, token).await?
+            {
+                return Ok(Some(uid));
+            }
         }
         Ok(self.ice.is_open().then(|| "pb".to_owned()))
     }
