@@ -181,7 +181,7 @@ impl Said {
 
 impl Step {
     /// Reads the short form of the table of deviations: `a> HEX` sends a packet, `a< HEX` receives
-    /// one, `a x` hangs up, `a . ` sees the server hang up, `quiet` sees nothing come.
+    /// one, `a hangs up` and `a is closed` do what they say, `quiet` sees nothing come.
     ///
     /// # Errors
     /// It is none of these.
@@ -203,8 +203,8 @@ impl Step {
         Ok(match rest.split_at(1) {
             (">", hex) => Self::C2s(said(hex)?),
             ("<", hex) => Self::S2c(said(hex)?),
-            (_, "x") => event("disconnect"),
-            (_, ".") => event("closed by server"),
+            (_, "hangs up") => event("disconnect"),
+            (_, "is closed") => event("closed"),
             _ => bail!("no step: {text}"),
         })
     }
@@ -255,7 +255,7 @@ mod tests {
     fn short_steps_are_understood() {
         assert!(matches!(Step::short("a> 08 00").unwrap(), Step::C2s(said) if said.client == "a"));
         assert!(matches!(Step::short("req<0a").unwrap(), Step::S2c(said) if said.client == "req"));
-        assert!(matches!(Step::short("a x"), Ok(Step::Event { .. })));
+        assert!(matches!(Step::short("a hangs up"), Ok(Step::Event { .. })));
         assert!(Step::short("a? 00").is_err() && Step::short("a> 0").is_err());
     }
 }
