@@ -124,7 +124,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(crate) grace: u64,
 
-    /// Skip the round trip through signal and relay that proves the stack works.
+    /// Skip the round trips through the services that prove the stack works.
     #[arg(long)]
     pub(crate) no_self_check: bool,
 

@@ -14,23 +14,26 @@ pub(crate) enum Service {
     Signal,
     /// Leave a message for someone offline.
     Relay,
+    /// Be linked to another peer, and pass data.
+    PeerLinker,
 }
 
 impl Service {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 2] = [Self::Signal, Self::Relay];
+    pub(crate) const ALL: [Self; 3] = [Self::Signal, Self::Relay, Self::PeerLinker];
 
     /// Name of the binary, the schema and, in capitals, of the variables.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Signal => "signal",
             Self::Relay => "relay",
+            Self::PeerLinker => "peer-linker",
         }
     }
 
     /// Name of a setting's environment variable.
     pub(crate) fn variable(self, setting: &str) -> String {
-        format!("{}_{setting}", self.name().to_uppercase())
+        format!("{}_{setting}", self.name().to_uppercase().replace('-', "_"))
     }
 
     /// The role the service works as.
@@ -38,6 +41,7 @@ impl Service {
         match self {
             Self::Signal => "switchyard_signal",
             Self::Relay => "switchyard_relay",
+            Self::PeerLinker => "switchyard_peer_linker",
         }
     }
 
@@ -45,6 +49,7 @@ impl Service {
         match self {
             Self::Signal => 3000,
             Self::Relay => 4000,
+            Self::PeerLinker => 8080,
         }
     }
 
@@ -57,6 +62,7 @@ impl Service {
         match self {
             Self::Signal => 443,
             Self::Relay => 444,
+            Self::PeerLinker => 445,
         }
     }
 
@@ -65,14 +71,15 @@ impl Service {
         match self {
             Self::Signal => "HTTPS_PORT",
             Self::Relay => "RELAY_PORT",
+            Self::PeerLinker => "PAD_PORT",
         }
     }
 
     /// `ws`/`wss` or `http`/`https`.
     pub(crate) fn scheme(self, tls: bool) -> &'static str {
         match (self, tls) {
-            (Self::Signal, false) => "ws",
-            (Self::Signal, true) => "wss",
+            (Self::Signal | Self::PeerLinker, false) => "ws",
+            (Self::Signal | Self::PeerLinker, true) => "wss",
             (Self::Relay, false) => "http",
             (Self::Relay, true) => "https",
         }
@@ -203,7 +210,7 @@ mod tests {
         let places = places(&[], None, 100, &[chosen]).unwrap();
         let ports: Vec<_> =
             places.iter().map(|place| (place.public.port(), place.admin.port())).collect();
-        assert_eq!(ports, [(3100, 13_100), (4444, 14_100)]);
+        assert_eq!(ports, [(3100, 13_100), (4444, 14_100), (8180, 18_180)]);
     }
 
     #[test]

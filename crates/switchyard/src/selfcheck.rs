@@ -5,6 +5,7 @@
 //! are released, so that starting often leaves nothing behind.
 
 mod identity;
+mod pads;
 mod relay;
 mod signal;
 
@@ -28,6 +29,8 @@ pub(crate) struct Proof {
     pub(crate) relay_ms: Option<f64>,
     /// Two registrations and a signal.
     pub(crate) signal_ms: Option<f64>,
+    /// A link between two pads and a packet through it.
+    pub(crate) linker_ms: Option<f64>,
 }
 
 impl Proof {
@@ -39,6 +42,9 @@ impl Proof {
         }
         if let Some(ms) = self.signal_ms {
             parts.push(format!("two peers registered and one signalled the other in {ms:.1} ms"));
+        }
+        if let Some(ms) = self.linker_ms {
+            parts.push(format!("two pads were linked and passed a packet in {ms:.1} ms"));
         }
         format!("self-check: {}", parts.join("; "))
     }
@@ -56,7 +62,7 @@ pub(crate) async fn run(places: &[Place], pool: &PgPool) -> anyhow::Result<Proof
 
 async fn round_trips(places: &[Place], alice: &Peer, bob: &Peer) -> anyhow::Result<Proof> {
     let place = |service| places.iter().find(|place| place.service == service);
-    let mut proof = Proof { relay_ms: None, signal_ms: None };
+    let mut proof = Proof { relay_ms: None, signal_ms: None, linker_ms: None };
     if let Some(place) = place(Service::Relay) {
         let began = Instant::now();
         relay::round_trip(place.local(), alice, bob).await.context("the relay's self-check")?;
@@ -66,6 +72,13 @@ async fn round_trips(places: &[Place], alice: &Peer, bob: &Peer) -> anyhow::Resu
         let began = Instant::now();
         signal::round_trip(place.local(), alice, bob).await.context("the signal self-check")?;
         proof.signal_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
+    }
+    if let Some(place) = place(Service::PeerLinker) {
+        let began = Instant::now();
+        let checked = pads::round_trip(place.local()).await;
+        if checked.context("the peer-linker's self-check")? {
+            proof.linker_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
+        }
     }
     Ok(proof)
 }

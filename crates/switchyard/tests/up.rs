@@ -25,6 +25,7 @@ impl Place {
     fn new(name: &str, offset: u16) -> Self {
         testkit::process::binary("signal").expect("signal is built");
         testkit::process::binary("relay").expect("relay is built");
+        testkit::process::binary("peer-linker").expect("peer-linker is built");
         let data = std::env::temp_dir().join(format!("up-{name}-{}", std::process::id()));
         Self {
             data,
@@ -144,13 +145,15 @@ fn a_stack_comes_up_heals_stops_cleanly_and_finds_its_data_again() {
     let place = Place::new("whole", 1000);
     let mut up = place.up();
     let proof = up.wait("self_check", |_| true);
-    assert!(proof["relay_ms"].is_number() && proof["signal_ms"].is_number(), "{proof}");
+    for round_trip in ["relay_ms", "signal_ms", "linker_ms"] {
+        assert!(proof[round_trip].is_number(), "{proof}");
+    }
 
     let refused = place.run(&["up", "--port-offset", "5000"]);
     assert!(!refused.status.success() && text(&refused.stderr).contains("already runs"));
 
     let status = place.json(&["status", "--json"]);
-    assert_eq!(status["services"].as_array().map(Vec::len), Some(2), "{status}");
+    assert_eq!(status["services"].as_array().map(Vec::len), Some(3), "{status}");
     assert!(status["services"].as_array().unwrap().iter().all(|s| s["state"] == "ready"));
     let doctor = place.json(&["doctor", "--json"]);
     assert_eq!(doctor["ok"], true, "{doctor:#}");
@@ -167,7 +170,7 @@ fn a_stack_comes_up_heals_stops_cleanly_and_finds_its_data_again() {
     wait_until("everything is ready again", || {
         let status = place.json(&["status", "--json"]);
         let services = status["services"].as_array().cloned().unwrap_or_default();
-        services.len() == 2
+        services.len() == 3
             && services.iter().all(|service| service["state"] == "ready")
             && status["database"].is_object()
     });
