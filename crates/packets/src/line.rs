@@ -25,6 +25,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{Id, Packet, Wire, args::Limits, metrics::Metrics, packet::Carrier};
 
+/// What a packet in the queue takes beside its bytes: many small ones count for what they are.
+const ENTRY_BYTES: usize = size_of::<Queued>();
 /// Bytes handed to the socket at once.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Packets handed to the socket at once.
@@ -135,12 +137,13 @@ impl Line {
     }
 
     /// Queues another client's packet: generation A gets it byte for byte, generation B with the
-    /// connection's next own id and a correct size. Never fails for want of room: await
-    /// [`Line::ready`] after it, before the sender's next packet is taken.
+    /// connection's next own id and a correct size. Never fails for want of room, but says whether
+    /// more than the mark waits now: then await [`Line::ready`] before the sender's next packet is
+    /// taken.
     ///
     /// # Errors
     /// When the connection is over, or of the other generation.
-    pub fn payload(&self, packet: Packet) -> Result<(), SendError> {
+    pub fn payload(&self, packet: Packet) -> Result<bool, SendError> {
         if packet.wire() != self.0.wire {
             return Err(SendError::OtherWire);
         }
@@ -148,11 +151,12 @@ impl Line {
         if queue.ending.is_some() {
             return Err(SendError::Closed);
         }
-        queue.payload_bytes += packet.carrier.len();
+        queue.payload_bytes += packet.carrier.len() + ENTRY_BYTES;
         let own_id = matches!(packet.carrier, Carrier::Encrypted(_));
         queue.entries.push_back(Queued { carrier: packet.carrier, own_id, payload: true });
+        let crowded = queue.payload_bytes > self.0.limits.payload_mark;
         notify(queue);
-        Ok(())
+        Ok(crowded)
     }
 
     /// Waits while more payload waits than the mark; once over it, until it is down to half.
@@ -213,7 +217,7 @@ impl Line {
         if queue.ending.is_some() {
             return Err(SendError::Closed);
         }
-        let bytes = queue.control_bytes + carrier.len();
+        let bytes = queue.control_bytes + carrier.len() + ENTRY_BYTES;
         if queue.control_bytes > 0 && bytes > self.0.limits.control_max {
             self.0.metrics.overflows.inc();
             self.0.end(queue, Ending::Overflow);
@@ -341,7 +345,7 @@ impl Queue {
             packets += 1;
             let side =
                 if queued.payload { &mut self.payload_bytes } else { &mut self.control_bytes };
-            *side -= length;
+            *side -= length + ENTRY_BYTES;
             self.control_at = self.control_at.saturating_sub(1);
             out.push_back(queued);
         }

@@ -62,17 +62,18 @@ async fn serve_on(
     gate: Gate,
     cx: &Context,
 ) -> anyhow::Result<()> {
+    let packets = Packets::new(&config.clients, cx)?;
     let port = listener.local_addr().port();
     let instance = config.lease.instance.clone().unwrap_or_else(|| instance(port));
     let lease = Lease::new("peer_linker", "pad", instance, config.lease.lease_expiry);
     let left = lease.begin(&pool).await?;
     tracing::info!(left_behind = left, "took over");
-    let packets = Packets::new(&config.clients, cx)?;
     let metrics = Arc::new(Metrics::register(&cx.metrics)?);
     let desk = desk(&config, (pool, lease), metrics.clone(), cx);
     keeper::start(&desk, config.lease.lease_renewal, gate.clone(), cx);
     let bounds = config.transfers();
-    let transfers = (bounds.max > 0).then(|| Transfers::new(bounds, metrics));
+    let transfers =
+        (bounds.max > 0).then(|| Transfers::new(bounds, metrics, cx.stop.draining().clone()));
     let pass_server_types = config.pads.pass_server_types;
     let app = transport::App::new(desk, transfers, packets.clone(), pass_server_types);
     gate.open();

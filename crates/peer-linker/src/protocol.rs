@@ -88,7 +88,7 @@ impl domain::line::Line for Line {
 
     fn pass(&self, payload: Packet) -> bool {
         // A client that is leaving is unlinked in a moment.
-        self.payload(payload).is_ok()
+        self.payload(payload).unwrap_or(false)
     }
 
     async fn ready(&self) {

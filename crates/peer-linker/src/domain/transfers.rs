@@ -21,6 +21,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
@@ -51,6 +52,8 @@ pub(crate) enum Failed {
     Left,
     /// Nothing moved for too long.
     Stalled,
+    /// The process is about to stop.
+    Stopping,
 }
 
 /// Length of what is sent, where the sender told.
@@ -60,6 +63,7 @@ pub(crate) type Announced = Option<u64>;
 pub(crate) struct Transfers {
     places: Arc<Places>,
     bounds: Bounds,
+    stopping: CancellationToken,
 }
 
 struct Places {
@@ -147,14 +151,16 @@ pub(crate) struct Reading {
 }
 
 impl Transfers {
-    pub(crate) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Self {
-        Self { places: Arc::new(Places { by_name: Mutex::default(), metrics }), bounds }
+    /// Nobody waits for the other side once `stopping`; what moves goes on.
+    pub(crate) fn new(bounds: Bounds, metrics: Arc<Metrics>, stopping: CancellationToken) -> Self {
+        let places = Arc::new(Places { by_name: Mutex::default(), metrics });
+        Self { places, bounds, stopping }
     }
 
     /// Comes to the pad `name` as its sender, and waits for the reader.
     ///
     /// # Errors
-    /// [`Failed::Taken`], [`Failed::Full`], [`Failed::Unmet`].
+    /// [`Failed::Taken`], [`Failed::Full`], [`Failed::Unmet`], [`Failed::Stopping`].
     pub(crate) async fn send(&self, name: &[u8], announced: Announced) -> Result<Sending, Failed> {
         let stall = self.bounds.stall;
         let (sending, met) = {
@@ -183,7 +189,7 @@ impl Transfers {
     /// Comes to the pad `name` as its reader, and waits for the sender.
     ///
     /// # Errors
-    /// [`Failed::Taken`], [`Failed::Full`], [`Failed::Unmet`].
+    /// [`Failed::Taken`], [`Failed::Full`], [`Failed::Unmet`], [`Failed::Stopping`].
     pub(crate) async fn read(&self, name: &[u8]) -> Result<Reading, Failed> {
         let (reading, met) = {
             let mut by_name = self.places.by_name.lock();
@@ -247,9 +253,11 @@ impl Transfers {
     }
 
     async fn meet<T>(&self, met: oneshot::Receiver<T>) -> Result<T, Failed> {
-        match timeout(self.bounds.meet, met).await {
-            Ok(Ok(said)) => Ok(said),
-            _ => {
+        let met = self.stopping.run_until_cancelled(timeout(self.bounds.meet, met));
+        match met.await {
+            Some(Ok(Ok(said))) => Ok(said),
+            None => Err(Failed::Stopping),
+            Some(_) => {
                 self.places.metrics.transfers_unmet.inc();
                 Err(Failed::Unmet)
             }

@@ -168,6 +168,7 @@ fn refuse(why: Broken) -> Response<Body> {
     let (status, text) = match why {
         Broken::Failed(Failed::Taken) => (StatusCode::CONFLICT, "this pad is in use\n"),
         Broken::Failed(Failed::Full) => (StatusCode::SERVICE_UNAVAILABLE, "too many pads\n"),
+        Broken::Failed(Failed::Stopping) => (StatusCode::SERVICE_UNAVAILABLE, "restarting\n"),
         Broken::Failed(Failed::Unmet) => (StatusCode::GATEWAY_TIMEOUT, "nobody came\n"),
         Broken::Failed(Failed::Left) => (StatusCode::BAD_GATEWAY, "the reader left\n"),
         Broken::Failed(Failed::Stalled) => (StatusCode::GATEWAY_TIMEOUT, "the reader stalled\n"),

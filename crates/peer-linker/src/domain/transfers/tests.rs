@@ -6,7 +6,8 @@ use prometheus::Registry;
 use super::*;
 
 fn transfers(bounds: Bounds) -> Transfers {
-    Transfers::new(bounds, Arc::new(Metrics::register(&Registry::new()).unwrap()))
+    let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
+    Transfers::new(bounds, metrics, CancellationToken::new())
 }
 
 fn bounds() -> Bounds {
@@ -133,4 +134,14 @@ async fn a_reader_that_has_all_that_was_announced_may_leave() {
         drop(transfers.read(b"n").await.unwrap());
     });
     assert_eq!(sent, Ok(()));
+}
+
+#[tokio::test]
+async fn nobody_waits_in_a_process_that_stops() {
+    let transfers = transfers(bounds());
+    let mut waiting = std::pin::pin!(transfers.read(b"n"));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    transfers.stopping.cancel();
+    assert_eq!(waiting.await.err(), Some(Failed::Stopping));
+    assert!(transfers.places.by_name.lock().is_empty());
 }
