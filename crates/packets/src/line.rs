@@ -154,7 +154,7 @@ impl Line {
         queue.payload_bytes += packet.carrier.len() + ENTRY_BYTES;
         let own_id = matches!(packet.carrier, Carrier::Encrypted(_));
         queue.entries.push_back(Queued { carrier: packet.carrier, own_id, payload: true });
-        let crowded = queue.payload_bytes > self.0.limits.payload_mark;
+        let crowded = queue.payload_bytes > self.0.pause_at();
         notify(queue);
         Ok(crowded)
     }
@@ -170,7 +170,7 @@ impl Line {
             if queue.ending.is_some() {
                 return Poll::Ready(Err(SendError::Closed));
             }
-            let mark = self.0.limits.payload_mark;
+            let mark = self.0.pause_at();
             if queue.payload_bytes <= if paused { mark / 2 } else { mark } {
                 return Poll::Ready(Ok(()));
             }
@@ -233,6 +233,13 @@ impl Line {
 }
 
 impl Shared {
+    /// Bytes in the queue that are too many: the mark, less what has been handed to the socket
+    /// and waits too.
+    fn pause_at(&self) -> usize {
+        let mark = self.limits.payload_mark;
+        mark.saturating_sub(BATCH_BYTES).max(mark / 2)
+    }
+
     /// Moves what is to be written next to `out`, or says what else there is to do. Registers
     /// the pump to be woken when there was nothing.
     pub(crate) fn take(&self, task: &mut Task<'_>, out: &mut VecDeque<Queued>) -> Took {
@@ -241,7 +248,7 @@ impl Shared {
             return Took::End(queue.ending.replace(Ending::Gone).unwrap_or(Ending::Gone));
         }
         if queue.fill(out, BATCH_BYTES, BATCH_PACKETS) {
-            let waiting = match queue.payload_bytes <= self.limits.payload_mark / 2 {
+            let waiting = match queue.payload_bytes <= self.pause_at() / 2 {
                 true => std::mem::take(&mut queue.waiting),
                 false => Vec::new(),
             };

