@@ -65,7 +65,7 @@ async fn forwards(options: &Options, stack: &Stack, rows: &mut Vec<Row>) -> anyh
 
 /// The defaults, with limits raised that exist to stop what this program does.
 fn settings() -> Builder {
-    let limits = ["PEER_FRAMES", "PEER_BYTES", "ADDRESS_FRAMES", "ADDRESS_BYTES"];
+    let limits = ["PEER_FRAMES", "ADDRESS_FRAMES", "ADDRESS_BYTES", "ADDRESS_REQUESTS_HTTP"];
     limits.into_iter().fold(Service::named("peerbook"), |settings, limit| {
         settings.set(limit, "4000000000:4000000000")
     })
