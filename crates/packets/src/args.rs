@@ -142,3 +142,35 @@ impl Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    fn command() -> Command {
+        edge::ListenArgs::augment_args(PacketArgs::augment_args(Command::new("test")))
+    }
+
+    #[test]
+    fn every_translated_argument_leads_to_one_of_ours() {
+        let command = command();
+        for (old, flag) in ARGUMENTS {
+            let known =
+                command.get_arguments().any(|arg| arg.get_long() == flag.strip_prefix("--"));
+            assert!(known, "{old} leads to {flag}");
+        }
+        for (short, long) in [('k', "key"), ('c', "cert-verifier")] {
+            let same = command.get_arguments().find(|arg| arg.get_short() == Some(short));
+            assert_eq!(same.and_then(clap::Arg::get_long), Some(long));
+        }
+    }
+
+    #[test]
+    fn the_defaults_of_tests_are_those_of_the_command_line() {
+        let matches = command().get_matches_from(["test", "--listen", "[::]:1"]);
+        let parsed = PacketArgs::from_arg_matches(&matches).expect("everything has a default");
+        assert_eq!(format!("{parsed:?}"), format!("{:?}", PacketArgs::default()));
+    }
+}

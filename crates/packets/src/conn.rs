@@ -329,6 +329,7 @@ impl Conn {
                 if scratch.capacity() < SCRATCH_MIN {
                     scratch.reserve(SCRATCH_BYTES);
                 }
+                scratch.clear(); // whatever happened before, nobody gets another's bytes
                 scratch.extend_from_slice(buffer);
                 let read = poll_read_buf(stream, task, scratch);
                 match read {

@@ -11,7 +11,7 @@ use std::{
 use bytes::{Buf, BytesMut};
 use edge::{Accepted, Body, Client as Peer, Listener, Stream, ws};
 use futures_util::{FutureExt, future::OptionFuture};
-use http::{Request, Response, header::UPGRADE};
+use http::{HeaderValue, Request, Response, header::UPGRADE};
 use hyper::body::Incoming;
 use proto::pad::cipher::{HANDSHAKE_BYTES, HANDSHAKE_HEADER, Nonces, Secret};
 use service::Context;
@@ -189,7 +189,9 @@ impl<S: Service> tower::Service<Request<Incoming>> for Port<S> {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        if request.headers().contains_key(UPGRADE) {
+        // Others, such as h2c, are offers that may be left alone.
+        let wanted = request.headers().get(UPGRADE).map(HeaderValue::as_bytes);
+        if wanted.is_some_and(|wanted| wanted.eq_ignore_ascii_case(b"websocket")) {
             let answer = self.upgrade(request);
             return Box::pin(std::future::ready(Ok(answer)));
         }

@@ -67,6 +67,9 @@ async fn a_websocket_has_to_ask_for_the_services_protocol() {
     assert!(accepted.to_lowercase().contains("sec-websocket-protocol: peer-linker\r\n"));
     let plain = answer(&server, "GET /page HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(plain.ends_with("you asked for /page"), "{plain}");
+    let h2c = "GET /page HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n";
+    let plain = answer(&server, h2c).await;
+    assert!(plain.ends_with("you asked for /page"), "{plain}");
 }
 
 #[tokio::test]
