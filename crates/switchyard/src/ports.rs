@@ -16,11 +16,14 @@ pub(crate) enum Service {
     Relay,
     /// Be linked to another peer, and pass data.
     PeerLinker,
+    /// List channels, and ask their hosts for pads.
+    ChannelHub,
 }
 
 impl Service {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 3] = [Self::Signal, Self::Relay, Self::PeerLinker];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Signal, Self::Relay, Self::PeerLinker, Self::ChannelHub];
 
     /// Name of the binary, the schema and, in capitals, of the variables.
     pub(crate) fn name(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Service {
             Self::Signal => "signal",
             Self::Relay => "relay",
             Self::PeerLinker => "peer-linker",
+            Self::ChannelHub => "channel-hub",
         }
     }
 
@@ -42,6 +46,7 @@ impl Service {
             Self::Signal => "switchyard_signal",
             Self::Relay => "switchyard_relay",
             Self::PeerLinker => "switchyard_peer_linker",
+            Self::ChannelHub => "switchyard_channel_hub",
         }
     }
 
@@ -50,6 +55,7 @@ impl Service {
             Self::Signal => 3000,
             Self::Relay => 4000,
             Self::PeerLinker => 8080,
+            Self::ChannelHub => 8081,
         }
     }
 
@@ -63,6 +69,7 @@ impl Service {
             Self::Signal => 443,
             Self::Relay => 444,
             Self::PeerLinker => 445,
+            Self::ChannelHub => 446,
         }
     }
 
@@ -72,14 +79,15 @@ impl Service {
             Self::Signal => "HTTPS_PORT",
             Self::Relay => "RELAY_PORT",
             Self::PeerLinker => "PAD_PORT",
+            Self::ChannelHub => "HUB_PORT",
         }
     }
 
     /// `ws`/`wss` or `http`/`https`.
     pub(crate) fn scheme(self, tls: bool) -> &'static str {
         match (self, tls) {
-            (Self::Signal | Self::PeerLinker, false) => "ws",
-            (Self::Signal | Self::PeerLinker, true) => "wss",
+            (Self::Signal | Self::PeerLinker | Self::ChannelHub, false) => "ws",
+            (Self::Signal | Self::PeerLinker | Self::ChannelHub, true) => "wss",
             (Self::Relay, false) => "http",
             (Self::Relay, true) => "https",
         }
@@ -210,7 +218,7 @@ mod tests {
         let places = places(&[], None, 100, &[chosen]).unwrap();
         let ports: Vec<_> =
             places.iter().map(|place| (place.public.port(), place.admin.port())).collect();
-        assert_eq!(ports, [(3100, 13_100), (4444, 14_100), (8180, 18_180)]);
+        assert_eq!(ports, [(3100, 13_100), (4444, 14_100), (8180, 18_180), (8181, 18_181)]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! fetches and acknowledges; then both register and one signals the other. Afterwards their pins
 //! are released, so that starting often leaves nothing behind.
 
+mod channels;
 mod identity;
 mod pads;
 mod relay;
@@ -31,6 +32,8 @@ pub(crate) struct Proof {
     pub(crate) signal_ms: Option<f64>,
     /// A link between two pads and a packet through it.
     pub(crate) linker_ms: Option<f64>,
+    /// A channel, a request for a pad and its answer.
+    pub(crate) hub_ms: Option<f64>,
 }
 
 impl Proof {
@@ -45,6 +48,9 @@ impl Proof {
         }
         if let Some(ms) = self.linker_ms {
             parts.push(format!("two pads were linked and passed a packet in {ms:.1} ms"));
+        }
+        if let Some(ms) = self.hub_ms {
+            parts.push(format!("a channel's host was asked for a pad and answered in {ms:.1} ms"));
         }
         format!("self-check: {}", parts.join("; "))
     }
@@ -62,7 +68,7 @@ pub(crate) async fn run(places: &[Place], pool: &PgPool) -> anyhow::Result<Proof
 
 async fn round_trips(places: &[Place], alice: &Peer, bob: &Peer) -> anyhow::Result<Proof> {
     let place = |service| places.iter().find(|place| place.service == service);
-    let mut proof = Proof { relay_ms: None, signal_ms: None, linker_ms: None };
+    let mut proof = Proof { relay_ms: None, signal_ms: None, linker_ms: None, hub_ms: None };
     if let Some(place) = place(Service::Relay) {
         let began = Instant::now();
         relay::round_trip(place.local(), alice, bob).await.context("the relay's self-check")?;
@@ -78,6 +84,13 @@ async fn round_trips(places: &[Place], alice: &Peer, bob: &Peer) -> anyhow::Resu
         let checked = pads::round_trip(place.local()).await;
         if checked.context("the peer-linker's self-check")? {
             proof.linker_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
+        }
+    }
+    if let Some(place) = place(Service::ChannelHub) {
+        let began = Instant::now();
+        let checked = channels::round_trip(place.local()).await;
+        if checked.context("the channel-hub's self-check")? {
+            proof.hub_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
         }
     }
     Ok(proof)

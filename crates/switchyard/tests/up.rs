@@ -26,6 +26,7 @@ impl Place {
         testkit::process::binary("signal").expect("signal is built");
         testkit::process::binary("relay").expect("relay is built");
         testkit::process::binary("peer-linker").expect("peer-linker is built");
+        testkit::process::binary("channel-hub").expect("channel-hub is built");
         let data = std::env::temp_dir().join(format!("up-{name}-{}", std::process::id()));
         Self {
             data,
@@ -145,7 +146,7 @@ fn a_stack_comes_up_heals_stops_cleanly_and_finds_its_data_again() {
     let place = Place::new("whole", 1000);
     let mut up = place.up();
     let proof = up.wait("self_check", |_| true);
-    for round_trip in ["relay_ms", "signal_ms", "linker_ms"] {
+    for round_trip in ["relay_ms", "signal_ms", "linker_ms", "hub_ms"] {
         assert!(proof[round_trip].is_number(), "{proof}");
     }
 
@@ -153,7 +154,7 @@ fn a_stack_comes_up_heals_stops_cleanly_and_finds_its_data_again() {
     assert!(!refused.status.success() && text(&refused.stderr).contains("already runs"));
 
     let status = place.json(&["status", "--json"]);
-    assert_eq!(status["services"].as_array().map(Vec::len), Some(3), "{status}");
+    assert_eq!(status["services"].as_array().map(Vec::len), Some(4), "{status}");
     assert!(status["services"].as_array().unwrap().iter().all(|s| s["state"] == "ready"));
     let doctor = place.json(&["doctor", "--json"]);
     assert_eq!(doctor["ok"], true, "{doctor:#}");

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use super::STEP;
 use super::identity::message_id;
 
-const SUCCESS: u16 = 0;
+pub(super) const SUCCESS: u16 = 0;
 const ERROR: u16 = 1;
 const ACTIVATE: u16 = 2;
 const REGISTER: u16 = 3;
@@ -28,10 +28,12 @@ const WORD: u16 = 12;
 /// One pad links to another, and what it sends arrives as it was. `false` when the service wants
 /// a certificate, which this check has none of.
 pub(super) async fn round_trip(linker: SocketAddr) -> anyhow::Result<bool> {
-    let (mut one, mut other) = (Client::connect(linker).await?, Client::connect(linker).await?);
+    let (mut one, mut other) = (
+        Client::connect(linker, "peer-linker").await?,
+        Client::connect(linker, "peer-linker").await?,
+    );
     for client in [&mut one, &mut other] {
-        client.send(ACTIVATE, 1, b"").await?;
-        if client.next().await?.0 == ERROR {
+        if !client.activate().await? {
             return Ok(false);
         }
     }
@@ -57,23 +59,33 @@ pub(super) async fn round_trip(linker: SocketAddr) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-struct Client(WebSocketStream<TcpStream>);
+/// A client of peer-linker or channel-hub, over WebSocket.
+pub(super) struct Client(WebSocketStream<TcpStream>);
 
 impl Client {
-    async fn connect(linker: SocketAddr) -> anyhow::Result<Self> {
+    pub(super) async fn connect(
+        address: SocketAddr,
+        subprotocol: &'static str,
+    ) -> anyhow::Result<Self> {
         let connect = async {
-            let stream = TcpStream::connect(linker).await?;
+            let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            let mut request = format!("ws://{linker}/").into_client_request()?;
-            let subprotocol = HeaderValue::from_static("peer-linker");
+            let mut request = format!("ws://{address}/").into_client_request()?;
+            let subprotocol = HeaderValue::from_static(subprotocol);
             request.headers_mut().insert("sec-websocket-protocol", subprotocol);
             anyhow::Ok(tokio_tungstenite::client_async(request, stream).await?.0)
         };
         Ok(Self(timeout(STEP, connect).await.context("no WebSocket in time")??))
     }
 
+    /// Opens a session; `false` when a certificate is wanted.
+    pub(super) async fn activate(&mut self) -> anyhow::Result<bool> {
+        self.send(ACTIVATE, 1, b"").await?;
+        Ok(self.next().await?.0 != ERROR)
+    }
+
     /// Sends `u16 size, u16 type, u32 id, body`.
-    async fn send(&mut self, kind: u16, id: u32, body: &[u8]) -> anyhow::Result<()> {
+    pub(super) async fn send(&mut self, kind: u16, id: u32, body: &[u8]) -> anyhow::Result<()> {
         let size = u16::try_from(8 + body.len()).context("a packet is short")?;
         let header = [&size.to_le_bytes()[..], &kind.to_le_bytes(), &id.to_le_bytes()].concat();
         let packet = Message::binary([&header, body].concat());
@@ -81,27 +93,29 @@ impl Client {
         Ok(())
     }
 
-    /// The next packet's type and body.
-    async fn next(&mut self) -> anyhow::Result<(u16, Bytes)> {
+    /// The next packet's type, id and body.
+    pub(super) async fn next(&mut self) -> anyhow::Result<(u16, u32, Bytes)> {
         let packets = async {
             while let Some(message) = self.0.next().await {
                 let Message::Binary(packet) = message? else { continue };
                 ensure!(packet.len() >= 8, "a packet without a header");
-                return Ok((u16::from_le_bytes([packet[2], packet[3]]), packet.slice(8..)));
+                let kind = u16::from_le_bytes([packet[2], packet[3]]);
+                let id = u32::from_le_bytes([packet[4], packet[5], packet[6], packet[7]]);
+                return Ok((kind, id, packet.slice(8..)));
             }
             bail!("the connection was closed")
         };
         timeout(STEP, packets).await.context("no packet in time")?
     }
 
-    async fn expect(&mut self, kind: u16) -> anyhow::Result<Bytes> {
-        let (found, body) = self.next().await?;
+    pub(super) async fn expect(&mut self, kind: u16) -> anyhow::Result<Bytes> {
+        let (found, _, body) = self.next().await?;
         ensure!(found == kind, "packet type {found} instead of {kind}");
         Ok(body)
     }
 
     /// Takes leave; the check is over whether or not the other side answers.
-    async fn close(mut self) {
+    pub(super) async fn close(mut self) {
         let _ = timeout(STEP, self.0.close(None)).await;
     }
 }
