@@ -171,7 +171,7 @@ fn a_stack_comes_up_heals_stops_cleanly_and_finds_its_data_again() {
     wait_until("everything is ready again", || {
         let status = place.json(&["status", "--json"]);
         let services = status["services"].as_array().cloned().unwrap_or_default();
-        services.len() == 3
+        services.len() == 4
             && services.iter().all(|service| service["state"] == "ready")
             && status["database"].is_object()
     });
