@@ -17,6 +17,9 @@ pub struct Client {
     pub port: u16,
     /// Whether it came by TLS, to us or to a trusted proxy that says so.
     pub tls: bool,
+    /// SHA-256 of the certificate whose key it has shown to hold in the TLS handshake, on ports
+    /// that ask for one ([`crate::bind_asking`]). Who signed it was not looked at.
+    pub certificate: Option<[u8; 32]>,
 }
 
 /// What limits count by: an IPv4 address, or an IPv6 /64.
@@ -30,7 +33,7 @@ pub enum LimitKey {
 
 impl Client {
     pub(crate) fn new(address: SocketAddr, tls: bool) -> Self {
-        Self { ip: address.ip().to_canonical(), port: address.port(), tls }
+        Self { ip: address.ip().to_canonical(), port: address.port(), tls, certificate: None }
     }
 
     /// The key under which limits count this client.
@@ -46,7 +49,8 @@ impl Client {
         if !trusted.contains(self.ip) {
             return self;
         }
-        let mut client = self;
+        // A proxy's certificate is the proxy's.
+        let mut client = Self { certificate: None, ..self };
         if let Some(proto) = headers.get(FORWARDED_PROTO) {
             client.tls |= proto.as_bytes().eq_ignore_ascii_case(b"https");
         }

@@ -85,7 +85,8 @@ impl Accepted {
         match timeout_at(deadline, acceptor.accept(tcp)).await {
             Ok(Ok(tls)) => {
                 shared.metrics.tls_ok.inc();
-                Ok((Stream::tls(tls, permit), Client { tls: true, ..client }))
+                let certificate = crate::tls::certificate(&tls);
+                Ok((Stream::tls(tls, permit), Client { tls: true, certificate, ..client }))
             }
             failed => {
                 shared.metrics.tls_failed.inc();

@@ -32,6 +32,6 @@ pub use self::{
     client::{Client, LimitKey},
     establish::Accepted,
     http::{Port, serve, serve_connection},
-    listener::{Listener, bind},
+    listener::{Listener, bind, bind_asking},
     stream::Stream,
 };

@@ -60,6 +60,20 @@ pub(crate) struct Shared {
 /// # Errors
 /// When the address does not parse or is taken, or the certificate cannot be used.
 pub async fn bind(args: &ListenArgs, cx: &Context) -> anyhow::Result<Listener> {
+    open(args, false, cx).await
+}
+
+/// As [`bind`], asking TLS clients for a certificate, which they need not have. Any will do, so
+/// long as they hold its key: [`crate::Client::certificate`] tells which it was. Browsers with
+/// certificates of their own then ask their user which to show.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_asking(args: &ListenArgs, cx: &Context) -> anyhow::Result<Listener> {
+    open(args, true, cx).await
+}
+
+async fn open(args: &ListenArgs, asking: bool, cx: &Context) -> anyhow::Result<Listener> {
     let mut address: SocketAddr = match args.listen.parse() {
         Ok(address) => address,
         Err(_) => tokio::net::lookup_host(&args.listen)
@@ -73,7 +87,7 @@ pub async fn bind(args: &ListenArgs, cx: &Context) -> anyhow::Result<Listener> {
     }
     let metrics = Metrics::register(&cx.metrics);
     let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key, &metrics, cx)?),
+        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key, asking, &metrics, cx)?),
         _ => None,
     };
     let tcp = listen(address, args.send_timeout)

@@ -111,6 +111,10 @@ pub(crate) struct LimitArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Proof")]
 pub(crate) struct ProofArgs {
+    /// Ask TLS clients for a certificate: one whose SHA-256 is the peer's fingerprint proves it.
+    /// Browsers that have certificates ask their user which to show.
+    #[arg(long, env = "CLIENT_CERTIFICATES")]
+    pub(crate) client_certificates: bool,
     /// Pass on offers and answers even when the SDP names another fingerprint than the sender's.
     #[arg(long, env = "NO_SDP_CHECK")]
     pub(crate) no_sdp_check: bool,

@@ -60,7 +60,10 @@ pub async fn serve(config: Config, cx: Context) -> anyhow::Result<()> {
     let gate = cx.ready.gate("database");
     let pool = pg::connect(&config.database, cx.name, &cx.metrics).await?;
     pg::check_schema(&pool).await?;
-    let listener = edge::bind(&config.listen, &cx).await?;
+    let listener = match config.proof.client_certificates {
+        true => edge::bind_asking(&config.listen, &cx).await?,
+        false => edge::bind(&config.listen, &cx).await?,
+    };
     serve_on(config, pool, listener, gate, &cx).await
 }
 

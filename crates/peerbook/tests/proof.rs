@@ -170,3 +170,45 @@ async fn an_offer_with_anothers_fingerprint_is_not_passed_on() {
     sender.send(&offer(device.sdp())).await;
     assert_eq!(target.recv().await["offer"]["sdp"], device.sdp());
 }
+
+#[tokio::test]
+async fn a_tls_client_certificate_proves_its_fingerprint() {
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+    let database = Database::fresh().await.unwrap();
+    let pool = database.pool().await.unwrap();
+    let cx = service::Context::for_tests();
+    let directory = std::env::temp_dir().join(format!("book-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (directory.join("cert"), directory.join("key"));
+    std::fs::write(&cert, own.cert.pem()).unwrap();
+    std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    let listen = edge::ListenArgs {
+        tls_cert: Some(cert),
+        tls_key: Some(key),
+        ..edge::ListenArgs::at("127.0.0.1:0")
+    };
+    let listener = edge::bind_asking(&listen, &cx).await.unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    let args = ["--listen", "127.0.0.1:0", "--database-url", "postgres:///unused"];
+    let server = Server::start_on(cx, listener, &pool, peerbook::Config::from_args(&args));
+    let device = Device::new(&PKCS_ECDSA_P256_SHA256);
+    let uid = server.user("j@x.org", &[&device.fp]).await;
+    demand_proof(&server, &uid, "all", &device.fp).await;
+    let greeted = async |certificate: Option<&Device>| {
+        let connector = tokio_rustls::TlsConnector::from(testkit::tls::showing(
+            certificate.map(|device| (device.certificate.clone(), device.key.serialize_der())),
+        ));
+        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+        let stream = connector.connect(name, stream).await.unwrap();
+        let request = format!("wss://localhost/ws?fp={}", device.fp).into_client_request().unwrap();
+        let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+        let first = futures_util::StreamExt::next(&mut socket).await.unwrap().unwrap();
+        serde_json::from_str::<Value>(first.to_text().unwrap()).unwrap()
+    };
+    assert_eq!(greeted(Some(&device)).await["code"], 200);
+    let other = Device::new(&PKCS_ECDSA_P256_SHA256);
+    assert_eq!(greeted(Some(&other)).await["code"], 401);
+    assert_eq!(greeted(None).await["code"], 401);
+}

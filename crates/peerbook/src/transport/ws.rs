@@ -60,7 +60,7 @@ pub(super) async fn open(
         },
         dialect,
         token: one(&query, "token").or(bearer),
-        certificate: None,
+        certificate: client.certificate,
     };
     let (fp, address) = (hello.ask.who.fp.clone(), hello.ask.address);
     let mut admission = match app.book.admit(hello).await {

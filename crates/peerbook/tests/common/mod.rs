@@ -26,12 +26,22 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts one with these settings besides the defaults.
-    #[expect(clippy::disallowed_methods, reason = "a test owns its server")]
     pub(crate) async fn start(pool: &PgPool, settings: &[&str]) -> Self {
         let cx = Context::for_tests();
         let base = ["--listen", "127.0.0.1:0", "--database-url", "postgres:///unused"];
         let config = peerbook::Config::from_args(&[&base, settings].concat());
         let listener = edge::bind(&edge::ListenArgs::at("127.0.0.1:0"), &cx).await.unwrap();
+        Self::start_on(cx, listener, pool, config)
+    }
+
+    /// Starts one on a listener of the test's.
+    #[expect(clippy::disallowed_methods, reason = "a test owns its server")]
+    pub(crate) fn start_on(
+        cx: Context,
+        listener: edge::Listener,
+        pool: &PgPool,
+        config: peerbook::Config,
+    ) -> Self {
         let address = listener.local_addr();
         let (own, within) = (pool.clone(), cx.clone());
         tokio::spawn(async move { peerbook::run(config, own, listener, &within).await.unwrap() });
@@ -154,7 +164,7 @@ impl Drop for Server {
 }
 
 /// One client connection.
-pub(crate) struct Peer(WebSocketStream<TcpStream>);
+pub(crate) struct Peer(pub(crate) WebSocketStream<TcpStream>);
 
 impl Peer {
     /// The next message.
