@@ -18,7 +18,7 @@ pub(crate) struct MailArgs {
     #[arg(long, env = "SMTP_PORT", value_name = "PORT", default_value_t = 587)]
     pub(crate) smtp_port: u16,
     /// Name to log in with; no login without.
-    #[arg(long, env = "SMTP_USER", value_name = "NAME", requires = "smtp_pass")]
+    #[arg(long, env = "SMTP_USER", value_name = "NAME")]
     pub(crate) smtp_user: Option<String>,
     /// Password to log in with.
     #[arg(long, env = "SMTP_PASS", value_name = "PASSWORD", hide_env_values = true)]
@@ -33,7 +33,7 @@ pub(crate) struct MailArgs {
     #[arg(long, env = "MAIL_FROM", value_name = "MAILBOX")]
     pub(crate) mail_from: Option<Mailbox>,
     /// For development: write every mail to a file in this directory and its link to the log.
-    #[arg(long, env = "MAIL_DIR", value_name = "DIRECTORY", conflicts_with = "smtp_host")]
+    #[arg(long, env = "MAIL_DIR", value_name = "DIRECTORY")]
     pub(crate) mail_dir: Option<PathBuf>,
     /// Who gets what is posted to /support; refused without.
     #[arg(long, env = "SUPPORT_ADDRESS", value_name = "MAILBOX")]

@@ -42,12 +42,22 @@ pub(super) enum CourierError {
 impl Courier {
     /// The courier the settings ask for.
     pub(super) fn new(args: &MailArgs, host: &str) -> anyhow::Result<Self> {
+        // Here and not in the parser: it does not compare what comes from the environment.
+        let server = args.smtp_host.as_ref().filter(|host| !host.is_empty());
+        anyhow::ensure!(
+            server.is_none() || args.mail_dir.is_none(),
+            "a mail server and a mail directory are both set; keep one"
+        );
+        anyhow::ensure!(
+            args.smtp_user.is_none() || args.smtp_pass.is_some(),
+            "a name for the mail server is set and no password"
+        );
         if let Some(directory) = &args.mail_dir {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("cannot make {}", directory.display()))?;
             return Ok(Self::Directory { directory: directory.clone(), next: AtomicU64::new(0) });
         }
-        let Some(server) = &args.smtp_host else { return Ok(Self::Off) };
+        let Some(server) = server else { return Ok(Self::Off) };
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(server)
             .port(args.smtp_port)
             .tls(tls(args, server)?)
