@@ -20,7 +20,7 @@ use sqlx::PgPool;
 use testkit::smtp_sink::SmtpSink;
 use testkit::vectors::Tier;
 
-use crate::deviations::{BookDeviation, of_book};
+use crate::deviations::of_book;
 use crate::{Outcome, Report};
 use stage::Stage;
 
@@ -114,10 +114,9 @@ pub async fn replay_book(bench: &Bench<'_>, wanted: impl Fn(&str) -> bool) -> Re
         if !wanted(&scenario.id) {
             continue;
         }
-        let listed = of_book(&scenario.id);
-        let outcome = match play(bench, &scenario, &listed).await {
+        let outcome = match replay_one(bench, &scenario).await {
             Err(error) => Outcome::Failed(format!("{error:#}")),
-            Ok(()) => match listed.first() {
+            Ok(()) => match of_book(&scenario.id).first() {
                 Some(entry) => Outcome::Deviates(entry.reason),
                 None => Outcome::Passed,
             },
@@ -128,11 +127,12 @@ pub async fn replay_book(bench: &Bench<'_>, wanted: impl Fn(&str) -> bool) -> Re
     Report::new("peerbook", rows)
 }
 
-async fn play(
-    bench: &Bench<'_>,
-    scenario: &Scenario,
-    listed: &[&'static BookDeviation],
-) -> anyhow::Result<()> {
+/// Replays one scenario.
+///
+/// # Errors
+/// The first thing that is neither as recorded nor as listed.
+pub async fn replay_one(bench: &Bench<'_>, scenario: &Scenario) -> anyhow::Result<()> {
+    let listed = of_book(&scenario.id);
     let mut stage = Stage::new(bench);
     for (at, step) in scenario.steps.iter().enumerate() {
         let entry = listed.iter().find(|entry| entry.steps.contains(&at));

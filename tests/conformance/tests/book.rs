@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use conformance::book::{Bench, replay_book};
+use conformance::book::{Bench, Scenario, replay_book, replay_one, scenarios};
 use testkit::database::Database;
 use testkit::process::{Builder, Service};
 use testkit::smtp_sink::SmtpSink;
@@ -51,4 +51,29 @@ async fn links_end_and_mails_are_spaced_at_a_twentieth_of_the_time() -> anyhow::
     println!("{report}");
     assert_eq!(report.failed(), 0, "failed scenarios are listed above");
     Ok(())
+}
+
+fn signaling() -> Scenario {
+    let mut all = scenarios().into_iter();
+    all.find(|scenario| scenario.id == "0.3.2/signaling").expect("a scenario")
+}
+
+#[tokio::test]
+async fn a_replay_notices_wrong_missing_and_additional_answers() -> anyhow::Result<()> {
+    let (database, mail) = (Database::fresh().await?, SmtpSink::start().await?);
+    let service = peerbook(&database, &mail).start().await?;
+    let pool = database.pool().await?;
+    let bench =
+        Bench { address: service.address(), mail: &mail, pool: &pool, second: Duration::ZERO };
+    let mut wrong = signaling();
+    wrong.steps[15]["recv"]["answer"] = "another".into();
+    let mut missing = signaling();
+    missing.steps[12]["send"]["target"] = "nobody".into();
+    let mut additional = signaling();
+    additional.steps.remove(13);
+    for (what, scenario) in [("wrong", wrong), ("missing", missing), ("additional", additional)] {
+        let noticed = replay_one(&bench, &scenario).await;
+        assert!(noticed.is_err(), "an answer that is {what} passes");
+    }
+    replay_one(&bench, &signaling()).await
 }

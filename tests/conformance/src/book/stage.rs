@@ -388,7 +388,7 @@ impl<'b> Stage<'b> {
                 continue;
             }
             // Codes are used once; clocks may differ by one step.
-            self.last_step = (self.last_step + 1).max(totp::step() - 1);
+            self.last_step = (self.last_step + 1).max(totp::step());
             while self.last_step > totp::step() + 1 {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
