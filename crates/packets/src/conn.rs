@@ -41,6 +41,8 @@ const SLICES: usize = 64;
 const BURST: u32 = 32;
 /// Bytes read before other tasks get their turn.
 const TURN_BYTES: usize = 256 * 1024;
+/// Batches written before other tasks get theirs; sealing one takes as long as reading it.
+const TURN_BATCHES: u32 = 4;
 /// How often a draining connection looks whether it has to stop at once.
 const KILL_CHECK: Duration = Duration::from_millis(200);
 /// As good as never.
@@ -358,10 +360,14 @@ impl Conn {
 
     /// Writes what there is until the socket takes no more.
     fn poll_output(&mut self, task: &mut Task<'_>) {
+        let mut batches = 0;
         while self.over.is_none() {
             if let Err(error) = self.poll_write_all(task) {
                 tracing::trace!(%error, "connection lost");
                 return self.end(Ended::Lost, Farewell::Nothing);
+            }
+            if batches == TURN_BATCHES && self.writing.is_empty() {
+                return task.waker().wake_by_ref();
             }
             // While blocked, still notice when the connection is ended from outside.
             let took = match self.writing.is_empty() {
@@ -375,8 +381,13 @@ impl Conn {
                 false => self.line.take_none(task),
             };
             match took {
-                Took::Packets => {}
-                Took::Nothing { draining } => return self.note_draining(draining),
+                Took::Packets => batches += 1,
+                Took::Nothing { draining } => {
+                    if self.writing.is_empty() {
+                        self.writing = VecDeque::new(); // a connection at rest holds no buffer
+                    }
+                    return self.note_draining(draining);
+                }
                 Took::End(ending) => return self.ended_from_outside(ending),
             }
         }
@@ -553,17 +564,8 @@ impl Conn {
                 self.pinged = Some(now);
                 self.write_next(Frame::ping().into_bytes());
                 self.poll_output(task);
-                self.shrink();
             }
             _ => {}
-        }
-    }
-
-    /// A connection at rest gives back what bursts have left.
-    fn shrink(&mut self) {
-        self.line.shrink();
-        if self.writing.is_empty() {
-            self.writing = VecDeque::new();
         }
     }
 }

@@ -256,6 +256,7 @@ impl Shared {
             waiting.into_iter().for_each(Waker::wake);
             return Took::Packets;
         }
+        queue.entries = VecDeque::new(); // a connection at rest holds no buffer
         queue.notified = false;
         queue.register(task);
         Took::Nothing { draining: queue.draining }
@@ -282,14 +283,6 @@ impl Shared {
         let old = std::mem::replace(&mut *queue, Queue { ending, ..Queue::default() });
         drop(queue);
         old.waiting.into_iter().for_each(Waker::wake);
-    }
-
-    /// Frees what an idle connection does not need.
-    pub(crate) fn shrink(&self) {
-        let mut queue = self.queue.lock();
-        if queue.entries.is_empty() {
-            queue.entries = VecDeque::new();
-        }
     }
 
     /// Tells the pump that the process is draining.
