@@ -25,8 +25,6 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{Id, Packet, Wire, args::Limits, metrics::Metrics, packet::Carrier};
 
-/// What a packet in the queue takes beside its bytes: many small ones count for what they are.
-const ENTRY_BYTES: usize = size_of::<Queued>();
 /// Bytes handed to the socket at once.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Packets handed to the socket at once.
@@ -151,7 +149,7 @@ impl Line {
         if queue.ending.is_some() {
             return Err(SendError::Closed);
         }
-        queue.payload_bytes += packet.carrier.len() + ENTRY_BYTES;
+        queue.payload_bytes += weight(packet.carrier.len());
         let own_id = matches!(packet.carrier, Carrier::Encrypted(_));
         queue.entries.push_back(Queued { carrier: packet.carrier, own_id, payload: true });
         let crowded = queue.payload_bytes > self.0.pause_at();
@@ -217,7 +215,7 @@ impl Line {
         if queue.ending.is_some() {
             return Err(SendError::Closed);
         }
-        let bytes = queue.control_bytes + carrier.len() + ENTRY_BYTES;
+        let bytes = queue.control_bytes + weight(carrier.len());
         if queue.control_bytes > 0 && bytes > self.0.limits.control_max {
             self.0.metrics.overflows.inc();
             self.0.end(queue, Ending::Overflow);
@@ -315,6 +313,12 @@ impl Shared {
     }
 }
 
+/// What a packet in the queue takes: its bytes, a quarter more because the blocks that were read
+/// into are seldom full, and its entry, so that many small ones count for what they are.
+fn weight(bytes: usize) -> usize {
+    bytes + bytes / 4 + size_of::<Queued>()
+}
+
 /// One wake per burst, after the lock is released.
 fn notify(mut queue: MutexGuard<'_, Queue>) {
     if queue.notified {
@@ -345,7 +349,7 @@ impl Queue {
             packets += 1;
             let side =
                 if queued.payload { &mut self.payload_bytes } else { &mut self.control_bytes };
-            *side -= length + ENTRY_BYTES;
+            *side -= weight(length);
             self.control_at = self.control_at.saturating_sub(1);
             out.push_back(queued);
         }
