@@ -16,8 +16,8 @@ use crate::{clock, output};
 
 const EXTENSION: &str = "dump";
 /// Everything the stack keeps in its database.
-const SCHEMAS: [&str; 6] =
-    ["channel_hub", "identity", "peer_linker", "relay", "signal", "switchyard"];
+const SCHEMAS: [&str; 7] =
+    ["channel_hub", "identity", "peer_linker", "peerbook", "relay", "signal", "switchyard"];
 
 /// Runs one of the database commands.
 pub(crate) async fn run(place: &Place, command: DbCommand) -> anyhow::Result<u8> {
@@ -136,7 +136,7 @@ async fn rows(pool: &PgPool) -> anyhow::Result<i64> {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c
          JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind = 'r' AND n.nspname IN ('channel_hub', 'identity', 'peer_linker', 'relay', 'signal')",
+         WHERE c.relkind = 'r' AND n.nspname IN ('channel_hub', 'identity', 'peer_linker', 'peerbook', 'relay', 'signal')",
     )
     .fetch_all(pool)
     .await?;

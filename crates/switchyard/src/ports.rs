@@ -18,12 +18,14 @@ pub(crate) enum Service {
     PeerLinker,
     /// List channels, and ask their hosts for pads.
     ChannelHub,
+    /// Keep an address book of one's own devices, and signal between them.
+    Peerbook,
 }
 
 impl Service {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Signal, Self::Relay, Self::PeerLinker, Self::ChannelHub];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Signal, Self::Relay, Self::PeerLinker, Self::ChannelHub, Self::Peerbook];
 
     /// Name of the binary, the schema and, in capitals, of the variables.
     pub(crate) fn name(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Service {
             Self::Relay => "relay",
             Self::PeerLinker => "peer-linker",
             Self::ChannelHub => "channel-hub",
+            Self::Peerbook => "peerbook",
         }
     }
 
@@ -47,6 +50,7 @@ impl Service {
             Self::Relay => "switchyard_relay",
             Self::PeerLinker => "switchyard_peer_linker",
             Self::ChannelHub => "switchyard_channel_hub",
+            Self::Peerbook => "switchyard_peerbook",
         }
     }
 
@@ -56,6 +60,7 @@ impl Service {
             Self::Relay => 4000,
             Self::PeerLinker => 8080,
             Self::ChannelHub => 8081,
+            Self::Peerbook => 17_777,
         }
     }
 
@@ -70,6 +75,7 @@ impl Service {
             Self::Relay => 444,
             Self::PeerLinker => 445,
             Self::ChannelHub => 446,
+            Self::Peerbook => 447,
         }
     }
 
@@ -80,6 +86,7 @@ impl Service {
             Self::Relay => "RELAY_PORT",
             Self::PeerLinker => "PAD_PORT",
             Self::ChannelHub => "HUB_PORT",
+            Self::Peerbook => "PEERBOOK_PORT",
         }
     }
 
@@ -88,8 +95,8 @@ impl Service {
         match (self, tls) {
             (Self::Signal | Self::PeerLinker | Self::ChannelHub, false) => "ws",
             (Self::Signal | Self::PeerLinker | Self::ChannelHub, true) => "wss",
-            (Self::Relay, false) => "http",
-            (Self::Relay, true) => "https",
+            (Self::Relay | Self::Peerbook, false) => "http",
+            (Self::Relay | Self::Peerbook, true) => "https",
         }
     }
 }
@@ -218,7 +225,10 @@ mod tests {
         let places = places(&[], None, 100, &[chosen]).unwrap();
         let ports: Vec<_> =
             places.iter().map(|place| (place.public.port(), place.admin.port())).collect();
-        assert_eq!(ports, [(3100, 13_100), (4444, 14_100), (8180, 18_180), (8181, 18_181)]);
+        assert_eq!(
+            ports,
+            [(3100, 13_100), (4444, 14_100), (8180, 18_180), (8181, 18_181), (17_877, 27_877)]
+        );
     }
 
     #[test]

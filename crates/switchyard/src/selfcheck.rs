@@ -7,6 +7,7 @@
 mod channels;
 mod identity;
 mod pads;
+mod peerbook;
 mod relay;
 mod signal;
 
@@ -34,6 +35,8 @@ pub(crate) struct Proof {
     pub(crate) linker_ms: Option<f64>,
     /// A channel, a request for a pad and its answer.
     pub(crate) hub_ms: Option<f64>,
+    /// A peer let in by another's word, and an offer between them.
+    pub(crate) peerbook_ms: Option<f64>,
 }
 
 impl Proof {
@@ -52,6 +55,9 @@ impl Proof {
         if let Some(ms) = self.hub_ms {
             parts.push(format!("a channel's host was asked for a pad and answered in {ms:.1} ms"));
         }
+        if let Some(ms) = self.peerbook_ms {
+            parts.push(format!("a peer was let in by another and got its offer in {ms:.1} ms"));
+        }
         format!("self-check: {}", parts.join("; "))
     }
 }
@@ -59,16 +65,22 @@ impl Proof {
 /// Does the round trips through the services of `places`.
 pub(crate) async fn run(places: &[Place], pool: &PgPool) -> anyhow::Result<Proof> {
     let (alice, bob) = (Peer::new(), Peer::new());
-    let result = round_trips(places, &alice, &bob).await;
+    let result = round_trips(places, &alice, &bob, pool).await;
     for peer in [&alice, &bob] {
         ::identity::release(pool, peer.id.as_bytes()).await.context("cannot release the pins")?;
     }
     result
 }
 
-async fn round_trips(places: &[Place], alice: &Peer, bob: &Peer) -> anyhow::Result<Proof> {
+async fn round_trips(
+    places: &[Place],
+    alice: &Peer,
+    bob: &Peer,
+    pool: &PgPool,
+) -> anyhow::Result<Proof> {
     let place = |service| places.iter().find(|place| place.service == service);
-    let mut proof = Proof { relay_ms: None, signal_ms: None, linker_ms: None, hub_ms: None };
+    let mut proof =
+        Proof { relay_ms: None, signal_ms: None, linker_ms: None, hub_ms: None, peerbook_ms: None };
     if let Some(place) = place(Service::Relay) {
         let began = Instant::now();
         relay::round_trip(place.local(), alice, bob).await.context("the relay's self-check")?;
@@ -92,6 +104,11 @@ async fn round_trips(places: &[Place], alice: &Peer, bob: &Peer) -> anyhow::Resu
         if checked.context("the channel-hub's self-check")? {
             proof.hub_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
         }
+    }
+    if let Some(place) = place(Service::Peerbook) {
+        let began = Instant::now();
+        peerbook::round_trip(place.local(), pool).await.context("the peerbook's self-check")?;
+        proof.peerbook_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
     }
     Ok(proof)
 }

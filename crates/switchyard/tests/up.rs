@@ -27,6 +27,7 @@ impl Place {
         testkit::process::binary("relay").expect("relay is built");
         testkit::process::binary("peer-linker").expect("peer-linker is built");
         testkit::process::binary("channel-hub").expect("channel-hub is built");
+        testkit::process::binary("peerbook").expect("peerbook is built");
         let data = std::env::temp_dir().join(format!("up-{name}-{}", std::process::id()));
         Self {
             data,
@@ -146,7 +147,7 @@ fn a_stack_comes_up_heals_stops_cleanly_and_finds_its_data_again() {
     let place = Place::new("whole", 1000);
     let mut up = place.up();
     let proof = up.wait("self_check", |_| true);
-    for round_trip in ["relay_ms", "signal_ms", "linker_ms", "hub_ms"] {
+    for round_trip in ["relay_ms", "signal_ms", "linker_ms", "hub_ms", "peerbook_ms"] {
         assert!(proof[round_trip].is_number(), "{proof}");
     }
 
@@ -154,7 +155,7 @@ fn a_stack_comes_up_heals_stops_cleanly_and_finds_its_data_again() {
     assert!(!refused.status.success() && text(&refused.stderr).contains("already runs"));
 
     let status = place.json(&["status", "--json"]);
-    assert_eq!(status["services"].as_array().map(Vec::len), Some(4), "{status}");
+    assert_eq!(status["services"].as_array().map(Vec::len), Some(5), "{status}");
     assert!(status["services"].as_array().unwrap().iter().all(|s| s["state"] == "ready"));
     let doctor = place.json(&["doctor", "--json"]);
     assert_eq!(doctor["ok"], true, "{doctor:#}");
@@ -171,7 +172,7 @@ fn a_stack_comes_up_heals_stops_cleanly_and_finds_its_data_again() {
     wait_until("everything is ready again", || {
         let status = place.json(&["status", "--json"]);
         let services = status["services"].as_array().cloned().unwrap_or_default();
-        services.len() == 4
+        services.len() == 5
             && services.iter().all(|service| service["state"] == "ready")
             && status["database"].is_object()
     });

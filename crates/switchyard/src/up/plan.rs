@@ -109,7 +109,16 @@ impl Plan {
         // No balancer watches us: clients may be told to leave at once.
         set("DRAIN_LAG", "0s".into());
         set("DRAIN_GRACE", format!("{}s", self.grace.as_secs()).into());
-        if service == Service::Signal
+        if service == Service::Peerbook {
+            set("PUBLIC_URL", planned.url.clone().into());
+            let has_server = ["PEERBOOK_SMTP_HOST", "PB_SMTP_HOST"];
+            if has_server.iter().all(|name| std::env::var_os(name).is_none()) {
+                let mail = self.layout.data().join("mail");
+                self.layout.make_private(&mail)?;
+                set("MAIL_DIR", mail.into());
+            }
+        }
+        if matches!(service, Service::Signal | Service::Peerbook)
             && let Some(turn) = &self.front.turn
         {
             set("TURN_SECRET_FILE", turn.secret_file.clone().into());
