@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use conformance::pad::keepalive::{PING_INTERVAL, PONG_TIMEOUT, replay_keepalive};
 use conformance::pad::vectors::{self, Generation, Scenario, unhex};
@@ -137,5 +138,31 @@ async fn silent_websockets_are_pinged_and_then_dropped() -> anyhow::Result<()> {
         let service = service.start().await?;
         replay_keepalive(service.address(), program).await?;
     }
+    Ok(())
+}
+
+#[test]
+fn certificates_are_those_of_the_original() -> anyhow::Result<()> {
+    let scenarios = vectors::load();
+    let table = scenarios.iter().find(|scenario| scenario.generation == Generation::Both);
+    let files = Files::make(&scenarios)?;
+    let [secret, content, certificate] =
+        ["secret", "content", "certificate"].map(|name| files.0.join(name));
+    let switchyard = testkit::process::binary("switchyard")?;
+    let mut compared = 0;
+    for recorded in table.into_iter().flat_map(|table| &table.certificates) {
+        let wanted = unhex(&recorded.certificate_hex)?;
+        std::fs::write(&secret, unhex(&recorded.secret_hex)?)?;
+        std::fs::write(&content, unhex(&recorded.content_hex)?)?;
+        std::fs::write(&certificate, &wanted)?;
+        let run = |arguments: &[&str], file: &PathBuf| {
+            let mut command = Command::new(&switchyard);
+            command.arg("session-key").args(arguments).arg(&secret).arg(file).output()
+        };
+        assert_eq!(run(&[], &content)?.stdout, wanted, "{}", recorded.note);
+        assert_eq!(run(&["--verify"], &certificate)?.stdout, b"ok\n", "{}", recorded.note);
+        compared += 1;
+    }
+    assert_eq!(compared, 7);
     Ok(())
 }
