@@ -57,12 +57,22 @@ async fn a_replica_taken_for_dead_puts_its_pads_back_and_gives_up_the_lost(pool:
     let mut kept = one.pad(WIRE, b"kept").await;
     let mut lost = one.pad(WIRE, b"lost").await;
     let other = Server::start(&pool, &["--lease-renewal", "1h", "--instance", "other"]).await;
-    let mut b = other.client(WIRE).await;
-    sqlx::query("DELETE FROM peer_linker.node WHERE instance = 'one'")
-        .execute(&pool)
-        .await
-        .unwrap();
-    assert!(b.register_pad(b"lost").await.unwrap(), "whose lease is gone holds nothing");
+    until("both run", async || {
+        let nodes = "SELECT count(*) FROM peer_linker.node";
+        sqlx::query_scalar::<_, i64>(nodes).fetch_one(&pool).await.unwrap() == 2
+    })
+    .await;
+    // In one statement: between two, the first may say that it lives.
+    let sweep_and_take = "WITH
+        gone AS (DELETE FROM peer_linker.node WHERE instance = 'one' RETURNING node),
+        swept AS (
+            DELETE FROM peer_linker.pad AS p USING gone
+            WHERE p.node = gone.node AND p.digest <> sha256('\\x01'::bytea || 'lost'::bytea))
+        UPDATE peer_linker.pad SET pad = 1,
+            node = (SELECT node FROM peer_linker.node WHERE instance = 'other')
+        WHERE digest = sha256('\\x01'::bytea || 'lost'::bytea)";
+    let taken = sqlx::query(sweep_and_take).execute(&pool).await.unwrap();
+    assert_eq!(taken.rows_affected(), 1);
     assert_eq!(lost.closed().await.unwrap(), Some(1012));
     let mut c = other.client(WIRE).await;
     assert!(!c.register_pad(b"kept").await.unwrap());
