@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use pg::{Batch, DatabaseArgs, Error, GroupCommit, GroupLimits, Wake, Wakeups};
 use prometheus::Registry;
 use sqlx::PgPool;
-use support::cluster::Cluster;
 use support::spawn;
+use testkit::cluster::Cluster;
 use tokio_util::sync::CancellationToken;
 
 /// Idempotent, as every grouped write has to be.
@@ -25,7 +25,7 @@ async fn insert(pool: PgPool, batch: Batch<i64>) -> Result<Vec<()>, Error> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_write_is_lost_and_waiting_ones_arrive() {
-    let mut cluster = Cluster::start("pg-crash");
+    let mut cluster = Cluster::start().await.expect("Postgres is installed");
     let metrics = Registry::new();
     let args = DatabaseArgs::new(cluster.url());
     let pool = pg::connect(&args, "relay", &metrics).await.expect("it runs");
@@ -65,7 +65,7 @@ async fn no_acknowledged_write_is_lost_and_waiting_ones_arrive() {
             until(|| reports.lock().expect("as above").last() == Some(&true)).await;
             cluster.kill();
             until(|| reports.lock().expect("as above").last() == Some(&false)).await;
-            cluster.restart();
+            cluster.start_again().await.expect("it recovers");
             assert_eq!(wakes.next().await, Some(Wake::Resync), "a gap is told");
         }
         let before = next.load(Ordering::SeqCst);

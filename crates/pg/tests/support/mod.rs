@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-pub(crate) mod cluster;
-
 use pg::Task;
 use prometheus::Registry;
 
