@@ -16,7 +16,7 @@ pub use error::{Error, is_missing_partition, is_transient};
 pub use group::{Batch, GroupCommit, GroupLimits};
 pub use lease::{Holding, Lease, Renewal};
 pub use retry::{Backoff, retry};
-pub use schema::check_schema;
+pub use schema::{SCHEMAS, check_schema};
 pub use wakeups::{Subscription, Wake, Wakeups};
 
 /// Every migration of the stack, in order. Applied by the operator's tool, never by a service.

@@ -6,6 +6,11 @@ use sqlx::PgPool;
 
 use crate::{Error, MIGRATOR};
 
+/// Every schema of the stack: what a backup holds. The tables of a service are in the one named
+/// after it.
+pub const SCHEMAS: [&str; 8] =
+    ["channel_hub", "identity", "mesh", "peer_linker", "peerbook", "relay", "signal", "switchyard"];
+
 /// Compares the applied migrations with those compiled in.
 ///
 /// # Errors

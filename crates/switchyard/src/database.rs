@@ -14,6 +14,7 @@ use crate::cli::Place;
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::output::Output;
+use crate::postgres::binaries::Binaries;
 use crate::postgres::{Cluster, SEARCH_PATH};
 use crate::supervise::{Starter, Stop};
 
@@ -42,15 +43,15 @@ pub(crate) struct Client {
     environment: Vec<(&'static str, String)>,
     /// URL of a given database, without its password.
     target: Option<String>,
-    /// The private cluster, whose programs are used; the system's otherwise.
-    cluster: Option<Cluster>,
+    /// Where the programs are; on the search path when only a client is installed.
+    programs: Option<Binaries>,
 }
 
 impl Client {
     /// `psql`, `pg_dump` or `pg_restore`, set up to reach the database.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = match &self.cluster {
-            Some(cluster) => cluster.binaries().command(program),
+        let mut command = match &self.programs {
+            Some(programs) => programs.command(program),
             None => Command::new(program),
         };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -67,7 +68,7 @@ impl Database {
     /// Opens whichever database this place has.
     pub(crate) async fn open(place: &Place) -> anyhow::Result<Self> {
         if let Some(url) = place.foreign_url() {
-            return Self::foreign(url);
+            return Self::foreign(url, place);
         }
         let layout = Layout::find(place)?;
         if Cluster::version(&layout)?.is_none() {
@@ -87,18 +88,22 @@ impl Database {
             client: Client {
                 environment: cluster.client_environment()?,
                 target: None,
-                cluster: Some(cluster),
+                programs: Some(cluster.binaries().clone()),
             },
             moment,
         })
     }
 
-    fn foreign(url: &str) -> anyhow::Result<Self> {
+    fn foreign(url: &str, place: &Place) -> anyhow::Result<Self> {
+        // A dump is read by the version that made it and by newer ones, never by older ones.
+        let tools = Layout::find(place)?.tools();
+        let programs = Binaries::find(place.pg_bin.as_deref(), &tools, None);
+        let programs = if place.pg_bin.is_some() { Some(programs?) } else { programs.ok() };
         let (bare, password) = split_password(url);
         let environment = password.map(|password| ("PGPASSWORD", password)).into_iter().collect();
         Ok(Self {
             options: foreign_options(url)?,
-            client: Client { environment, target: Some(bare), cluster: None },
+            client: Client { environment, target: Some(bare), programs },
             moment: None,
         })
     }

@@ -15,9 +15,6 @@ use crate::layout::Layout;
 use crate::{clock, output};
 
 const EXTENSION: &str = "dump";
-/// Everything the stack keeps in its database.
-const SCHEMAS: [&str; 7] =
-    ["channel_hub", "identity", "peer_linker", "peerbook", "relay", "signal", "switchyard"];
 
 /// Runs one of the database commands.
 pub(crate) async fn run(place: &Place, command: DbCommand) -> anyhow::Result<u8> {
@@ -54,7 +51,7 @@ async fn backup(place: &Place, database: &Database, keep: usize, json: bool) -> 
     let draft = path.with_added_extension("part");
     let mut command = database.client.command("pg_dump");
     command.args(["-Fc", "--no-password"]);
-    for schema in SCHEMAS.iter().chain([&"public"]) {
+    for schema in pg::SCHEMAS.iter().chain([&"public"]) {
         command.args(["--schema", schema]); // public has the list of migrations
     }
     command.arg("--file").arg(&draft);
@@ -136,8 +133,9 @@ async fn rows(pool: &PgPool) -> anyhow::Result<i64> {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c
          JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind = 'r' AND n.nspname IN ('channel_hub', 'identity', 'peer_linker', 'peerbook', 'relay', 'signal')",
+         WHERE c.relkind = 'r' AND n.nspname = ANY($1) AND n.nspname <> 'switchyard'",
     )
+    .bind(&pg::SCHEMAS[..])
     .fetch_all(pool)
     .await?;
     let mut found = 0;
@@ -176,7 +174,7 @@ async fn load(database: &Database, file: &Path, script: &Path) -> anyhow::Result
     unpacked?;
 
     let mut clear = String::from("SET client_min_messages = warning;\n");
-    for schema in SCHEMAS {
+    for schema in pg::SCHEMAS {
         clear.push_str(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE;\n"));
     }
     clear.push_str("DROP TABLE IF EXISTS public._sqlx_migrations;\n");

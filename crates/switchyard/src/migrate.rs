@@ -42,7 +42,33 @@ async fn act(database: &Database, args: &MigrateArgs) -> anyhow::Result<()> {
 pub(crate) async fn apply(pool: &PgPool) -> anyhow::Result<Vec<String>> {
     let missing = pending(pool).await?;
     pg::MIGRATOR.run(pool).await.context("a migration failed; it changed nothing")?;
+    take_roles(pool).await?;
     Ok(missing)
+}
+
+/// Makes this login a member of the services' roles where it may: a login that is no superuser is
+/// none of the roles it created, and services started with it could not take theirs on.
+async fn take_roles(pool: &PgPool) -> anyhow::Result<()> {
+    let grants: Vec<String> = sqlx::query_scalar(
+        "SELECT format('GRANT %I TO CURRENT_USER', rolname) FROM pg_roles
+         WHERE rolname = ANY(SELECT 'switchyard_' || unnest($1))
+           AND NOT pg_has_role(current_user, oid, 'MEMBER')",
+    )
+    .bind(&pg::SCHEMAS[..])
+    .fetch_all(pool)
+    .await?;
+    for grant in grants {
+        // The name comes quoted from the catalogue.
+        match sqlx::raw_sql(sqlx::AssertSqlSafe(grant)).execute(pool).await {
+            Err(why) if is_denied(&why) => {} // the services have logins of their own, then
+            done => done.map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+fn is_denied(why: &sqlx::Error) -> bool {
+    why.as_database_error().and_then(|why| why.code()).is_some_and(|code| code == "42501")
 }
 
 /// Names of the migrations not applied yet, in order.

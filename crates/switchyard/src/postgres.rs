@@ -1,6 +1,6 @@
 //! The private Postgres cluster: made once, reachable through a Unix socket only.
 
-mod binaries;
+pub(crate) mod binaries;
 mod leftover;
 mod settings;
 

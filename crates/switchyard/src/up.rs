@@ -140,7 +140,10 @@ impl Stack {
         self.migrate(&pool).await?;
         let urls = match &cluster {
             Some(cluster) => roles::give_logins(&pool, cluster, &self.plan).await?,
-            None => roles::hand_on(place.foreign_url().unwrap_or_default(), &self.plan)?,
+            None => {
+                let url = place.foreign_url().unwrap_or_default();
+                roles::hand_on(&pool, url, &self.plan).await?
+            }
         };
         for program in self.plan.programs(&urls)? {
             self.services.keep(&self.starter, &self.board, program);

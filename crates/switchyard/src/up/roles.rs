@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::plan::Plan;
@@ -36,8 +36,21 @@ pub(super) async fn give_logins(
 }
 
 /// Hands the given connection string on; the services take on their roles by themselves.
-pub(super) fn hand_on(url: &str, plan: &Plan) -> anyhow::Result<Urls> {
-    plan.services.iter().map(|service| write(plan, service.place.service, url)).collect()
+pub(super) async fn hand_on(pool: &PgPool, url: &str, plan: &Plan) -> anyhow::Result<Urls> {
+    let mut urls = Urls::new();
+    for service in plan.services.iter().map(|service| service.place.service) {
+        let role = service.role();
+        let (may, login): (bool, String) =
+            sqlx::query_as("SELECT pg_has_role($1, 'MEMBER'), current_user::text")
+                .bind(role)
+                .fetch_one(pool)
+                .await?;
+        if !may {
+            bail!("{login} may not act as {role}; as a superuser: GRANT {role} TO \"{login}\";");
+        }
+        urls.push(write(plan, service, url)?);
+    }
+    Ok(urls)
 }
 
 fn write(plan: &Plan, service: Service, url: &str) -> anyhow::Result<(Service, PathBuf)> {
