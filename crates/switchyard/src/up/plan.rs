@@ -110,9 +110,10 @@ impl Plan {
         set("DRAIN_LAG", "0s".into());
         set("DRAIN_GRACE", format!("{}s", self.grace.as_secs()).into());
         if service == Service::Peerbook {
-            set("PUBLIC_URL", planned.url.clone().into());
-            let has_server = ["PEERBOOK_SMTP_HOST", "PB_SMTP_HOST"];
-            if has_server.iter().all(|name| std::env::var_os(name).is_none()) {
+            if !is_set(&["PEERBOOK_PUBLIC_URL", "PB_HOME_URL"]) {
+                set("PUBLIC_URL", planned.url.clone().into());
+            }
+            if !is_set(&["PEERBOOK_SMTP_HOST", "PB_SMTP_HOST", "PEERBOOK_MAIL_DIR"]) {
                 let mail = self.layout.data().join("mail");
                 self.layout.make_private(&mail)?;
                 set("MAIL_DIR", mail.into());
@@ -139,4 +140,10 @@ impl Plan {
             privileged: false,
         })
     }
+}
+
+/// Whether the operator says something of this: the services are given our environment.
+fn is_set(names: &[&str]) -> bool {
+    let given = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    names.iter().any(|name| given(name) || given(&format!("{name}_FILE")))
 }
