@@ -120,6 +120,9 @@ impl Conversation {
     /// Tells why nobody got an envelope whose target the user does not have.
     async fn explain(&self, envelope: &Envelope<'_>) {
         let target = envelope.target.as_ref().and_then(|target| target.as_str()).unwrap_or("");
+        if let Err(why) = self.book.pay_errand(&self.connection.fp) {
+            return self.failed(&why);
+        }
         match self.book.is_somebodys(target).await {
             Ok(true) => {
                 self.book.metrics.foreign.inc();
@@ -135,6 +138,10 @@ impl Conversation {
 
     async fn obey(&self, command: Command<'_>) {
         let (book, connection) = (&self.book, &self.connection);
+        let is_errand = !matches!(command, Command::GetList | Command::Malformed);
+        if is_errand && let Err(why) = book.pay_errand(&connection.fp) {
+            return self.failed(&why);
+        }
         let done = match command {
             Command::Prove { cert, signature } => {
                 self.proven(book.prove(connection, &cert, &signature).await)

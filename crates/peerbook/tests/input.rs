@@ -179,3 +179,17 @@ async fn a_flood_is_told_to_stop_and_then_stopped() {
     }
     assert_eq!(u16::from(a.closed().await.1.unwrap().code), 1008);
 }
+
+#[tokio::test]
+async fn commands_that_reach_the_database_are_limited() {
+    let (_database, server) = server(&[]).await;
+    server.user("j@x.org", &["A"]).await;
+    let mut a = server.enter("A").await;
+    let mut limited = false;
+    for n in 0..300 {
+        let answer = a.ask(&json!({"target": format!("GHOST{n}"), "offer": "o"})).await;
+        limited |= answer["code"] == 429;
+    }
+    assert!(limited);
+    assert!(a.ask(&json!({"command": "get_list"})).await["peers"].is_array());
+}

@@ -44,6 +44,8 @@ const STRANGERS: u64 = 10_000;
 const STRANGER_AGE: Duration = Duration::from_secs(30);
 /// Addresses counted at the same time.
 const ADDRESSES: usize = 65_536;
+/// Commands of one fingerprint that reach the database.
+const ERRANDS: Rate = Rate { burst: 200, per_second: 20 };
 /// Times peers were last seen that may wait to be written; more are left out.
 const MAX_SEEN: usize = 100_000;
 
@@ -84,6 +86,8 @@ pub(crate) struct Book {
     requests_by_address: Keyed<LimitKey>,
     /// Pairing codes tried, by user.
     pub(super) guesses: Keyed<String>,
+    /// Commands that reach the database, by fingerprint.
+    errands: Keyed<Fingerprint>,
     /// Whether a fingerprint is a verified peer of somebody.
     strangers: Cache<Fingerprint, bool>,
     /// When peers were last connected, to be written.
@@ -154,6 +158,7 @@ impl Book {
             metrics: Metrics::register(&cx.metrics)?,
             requests_by_address: Keyed::new(settings.request_rate, ADDRESSES),
             guesses: Keyed::new(Rate { burst: 10, per_second: 1 }, ADDRESSES),
+            errands: Keyed::new(ERRANDS, ADDRESSES),
             settings,
             cx: cx.clone(),
             lobby: Lobby::default(),
@@ -521,6 +526,17 @@ impl Book {
         let found = store::peer::owner(&self.pool, &fp).await?.is_some();
         self.strangers.insert(fp, found);
         Ok(found)
+    }
+
+    /// Pays for a command that reaches the database; what is decided in memory costs nothing here.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`]
+    pub(crate) fn pay_errand(&self, fp: &Fingerprint) -> Result<(), Error> {
+        self.errands.check(fp, 1).map_err(|retry_after| {
+            self.metrics.request_limits.inc();
+            Error::TooMany { retry_after }
+        })
     }
 
     /// The circle of a user, empty when it is new.
