@@ -20,12 +20,14 @@ pub(crate) enum Service {
     ChannelHub,
     /// Keep an address book of one's own devices, and signal between them.
     Peerbook,
+    /// Rooms, DHT records and TURN for browsers, paid with work.
+    Mesh,
 }
 
 impl Service {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Signal, Self::Relay, Self::PeerLinker, Self::ChannelHub, Self::Peerbook];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Signal, Self::Relay, Self::PeerLinker, Self::ChannelHub, Self::Peerbook, Self::Mesh];
 
     /// Name of the binary, the schema and, in capitals, of the variables.
     pub(crate) fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Service {
             Self::PeerLinker => "peer-linker",
             Self::ChannelHub => "channel-hub",
             Self::Peerbook => "peerbook",
+            Self::Mesh => "mesh",
         }
     }
 
@@ -51,6 +54,7 @@ impl Service {
             Self::PeerLinker => "switchyard_peer_linker",
             Self::ChannelHub => "switchyard_channel_hub",
             Self::Peerbook => "switchyard_peerbook",
+            Self::Mesh => "switchyard_mesh",
         }
     }
 
@@ -61,6 +65,7 @@ impl Service {
             Self::PeerLinker => 8080,
             Self::ChannelHub => 8081,
             Self::Peerbook => 17_777,
+            Self::Mesh => 8000,
         }
     }
 
@@ -76,6 +81,7 @@ impl Service {
             Self::PeerLinker => 445,
             Self::ChannelHub => 446,
             Self::Peerbook => 447,
+            Self::Mesh => 448,
         }
     }
 
@@ -87,6 +93,7 @@ impl Service {
             Self::PeerLinker => "PAD_PORT",
             Self::ChannelHub => "HUB_PORT",
             Self::Peerbook => "PEERBOOK_PORT",
+            Self::Mesh => "MESH_PORT",
         }
     }
 
@@ -95,8 +102,8 @@ impl Service {
         match (self, tls) {
             (Self::Signal | Self::PeerLinker | Self::ChannelHub, false) => "ws",
             (Self::Signal | Self::PeerLinker | Self::ChannelHub, true) => "wss",
-            (Self::Relay | Self::Peerbook, false) => "http",
-            (Self::Relay | Self::Peerbook, true) => "https",
+            (Self::Relay | Self::Peerbook | Self::Mesh, false) => "http",
+            (Self::Relay | Self::Peerbook | Self::Mesh, true) => "https",
         }
     }
 }
@@ -227,7 +234,14 @@ mod tests {
             places.iter().map(|place| (place.public.port(), place.admin.port())).collect();
         assert_eq!(
             ports,
-            [(3100, 13_100), (4444, 14_100), (8180, 18_180), (8181, 18_181), (17_877, 27_877)]
+            [
+                (3100, 13_100),
+                (4444, 14_100),
+                (8180, 18_180),
+                (8181, 18_181),
+                (17_877, 27_877),
+                (8100, 18_100)
+            ]
         );
     }
 

@@ -6,6 +6,7 @@
 
 mod channels;
 mod identity;
+mod mesh;
 mod pads;
 mod peerbook;
 mod relay;
@@ -37,6 +38,8 @@ pub(crate) struct Proof {
     pub(crate) hub_ms: Option<f64>,
     /// A peer let in by another's word, and an offer between them.
     pub(crate) peerbook_ms: Option<f64>,
+    /// A post to a room, paid with work.
+    pub(crate) mesh_ms: Option<f64>,
 }
 
 impl Proof {
@@ -57,6 +60,9 @@ impl Proof {
         }
         if let Some(ms) = self.peerbook_ms {
             parts.push(format!("a peer was let in by another and got its offer in {ms:.1} ms"));
+        }
+        if let Some(ms) = self.mesh_ms {
+            parts.push(format!("a room took a post for its work in {ms:.1} ms"));
         }
         format!("self-check: {}", parts.join("; "))
     }
@@ -79,8 +85,14 @@ async fn round_trips(
     pool: &PgPool,
 ) -> anyhow::Result<Proof> {
     let place = |service| places.iter().find(|place| place.service == service);
-    let mut proof =
-        Proof { relay_ms: None, signal_ms: None, linker_ms: None, hub_ms: None, peerbook_ms: None };
+    let mut proof = Proof {
+        relay_ms: None,
+        signal_ms: None,
+        linker_ms: None,
+        hub_ms: None,
+        peerbook_ms: None,
+        mesh_ms: None,
+    };
     if let Some(place) = place(Service::Relay) {
         let began = Instant::now();
         relay::round_trip(place.local(), alice, bob).await.context("the relay's self-check")?;
@@ -109,6 +121,12 @@ async fn round_trips(
         let began = Instant::now();
         peerbook::round_trip(place.local(), pool).await.context("the peerbook's self-check")?;
         proof.peerbook_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
+    }
+    if let Some(place) = place(Service::Mesh) {
+        let began = Instant::now();
+        if mesh::round_trip(place.local()).await.context("the mesh's self-check")? {
+            proof.mesh_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
+        }
     }
     Ok(proof)
 }

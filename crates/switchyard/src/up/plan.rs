@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::front::Front;
+use super::front::{self, Front};
 use super::programs;
 use super::roles::Urls;
 use crate::cli::UpArgs;
@@ -118,7 +118,18 @@ impl Plan {
                 set("MAIL_DIR", mail.into());
             }
         }
-        if matches!(service, Service::Signal | Service::Peerbook)
+        // A stack on a laptop joins no public network unless told to.
+        if service == Service::Mesh && std::env::var_os("MESH_DHT").is_none() {
+            set("DHT", "off".into());
+        }
+        if service == Service::Mesh
+            && let Some(host) = &self.public
+        {
+            set("PUBLIC_URL", planned.url.clone().into());
+            let host = front::bracketed(host);
+            set("STUN_URLS", format!("stun:{host}:3478").into());
+        }
+        if matches!(service, Service::Signal | Service::Peerbook | Service::Mesh)
             && let Some(turn) = &self.front.turn
         {
             set("TURN_SECRET_FILE", turn.secret_file.clone().into());
