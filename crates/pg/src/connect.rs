@@ -65,7 +65,7 @@ impl fmt::Debug for DatabaseArgs {
 
 /// Opens the pool of the service `name` and waits until the database answers.
 ///
-/// Every connection takes on the role `switchyard_<name>` when its login is another that may; it
+/// Every connection takes on the role `switchyard_<name>` (`_` for `-`) when its login is another that may; it
 /// keeps its own otherwise. Connections that break later are replaced when they are next needed.
 ///
 /// # Errors
@@ -77,7 +77,8 @@ pub async fn connect(
     metrics: &Registry,
 ) -> Result<PgPool, Error> {
     let options = options(args, name)?;
-    let role = args.database_role.clone().unwrap_or_else(|| format!("switchyard_{name}"));
+    let own = || format!("switchyard_{}", name.replace('-', "_"));
+    let role = args.database_role.clone().unwrap_or_else(own);
     let pool = PgPoolOptions::new()
         .max_connections(args.database_pool)
         .min_connections(1)

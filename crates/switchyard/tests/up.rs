@@ -28,6 +28,7 @@ impl Place {
         testkit::process::binary("peer-linker").expect("peer-linker is built");
         testkit::process::binary("channel-hub").expect("channel-hub is built");
         testkit::process::binary("peerbook").expect("peerbook is built");
+        testkit::process::binary("mesh").expect("mesh is built");
         let data = std::env::temp_dir().join(format!("up-{name}-{}", std::process::id()));
         Self {
             data,
@@ -155,7 +156,7 @@ fn a_stack_comes_up_heals_stops_cleanly_and_finds_its_data_again() {
     assert!(!refused.status.success() && text(&refused.stderr).contains("already runs"));
 
     let status = place.json(&["status", "--json"]);
-    assert_eq!(status["services"].as_array().map(Vec::len), Some(5), "{status}");
+    assert_eq!(status["services"].as_array().map(Vec::len), Some(6), "{status}");
     assert!(status["services"].as_array().unwrap().iter().all(|s| s["state"] == "ready"));
     let doctor = place.json(&["doctor", "--json"]);
     assert_eq!(doctor["ok"], true, "{doctor:#}");
@@ -172,7 +173,7 @@ fn a_stack_comes_up_heals_stops_cleanly_and_finds_its_data_again() {
     wait_until("everything is ready again", || {
         let status = place.json(&["status", "--json"]);
         let services = status["services"].as_array().cloned().unwrap_or_default();
-        services.len() == 5
+        services.len() == 6
             && services.iter().all(|service| service["state"] == "ready")
             && status["database"].is_object()
     });
