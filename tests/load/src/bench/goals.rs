@@ -99,7 +99,7 @@ const GOALS: &[Goal] = &[
         first: 7000.0,
         moonshot: 2500.0,
         more: false,
-        row: "10000 idle",
+        row: "10000 idle WebSockets",
         read: |row| row.notes.get("RSS bytes/socket").copied(),
     },
     Goal {
