@@ -98,6 +98,7 @@ async fn a_dump_moves_to_another_database_with_everything_in_it() -> Outcome {
     let made: serde_json::Value = serde_json::from_str(&made)?;
     let file = made["file"].as_str().expect("a path");
 
+    done(&place, to, &["migrate"])?;
     done(&place, to, &["db", "restore", file])?; // empty: nothing to be careful about
     assert!(done(&place, to, &["identity", "list"])?.contains("alice"));
     let pool = PgPool::connect(to).await?;
