@@ -65,7 +65,7 @@ async fn serve_on(
 ) -> anyhow::Result<()> {
     let packets = Packets::new(&config.clients, cx)?;
     let port = listener.local_addr().port();
-    let instance = config.lease.instance.clone().unwrap_or_else(|| instance(port));
+    let instance = config.lease.instance.clone().unwrap_or_else(|| pg::instance(port));
     let desk = Arc::new(desk(&config, pool, instance, cx)?);
     keeper::begin(&desk).await?;
     keeper::start(&desk, config.lease.lease_renewal, gate.clone(), cx);
@@ -92,10 +92,4 @@ fn desk(
         });
     let metrics = Metrics::register(&cx.metrics)?;
     Ok(Desk::new(config.hub_limits(), (pool, lease), registers, metrics, cx))
-}
-
-/// Host name and port: the same after a restart, another for every replica.
-fn instance(port: u16) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}:{port}", host.trim())
 }

@@ -64,7 +64,7 @@ async fn serve_on(
 ) -> anyhow::Result<()> {
     let packets = Packets::new(&config.clients, cx)?;
     let port = listener.local_addr().port();
-    let instance = config.lease.instance.clone().unwrap_or_else(|| instance(port));
+    let instance = config.lease.instance.clone().unwrap_or_else(|| pg::instance(port));
     let lease = Lease::new("peer_linker", "pad", instance, config.lease.lease_expiry);
     let left = lease.begin(&pool).await?;
     tracing::info!(left_behind = left, "took over");
@@ -107,10 +107,4 @@ fn desk(
             });
         Desk::new(config.limits(), (pool, lease), registers, (meter, metrics))
     })
-}
-
-/// Host name and port: the same after a restart, another for every replica.
-fn instance(port: u16) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}:{port}", host.trim())
 }

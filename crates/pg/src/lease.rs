@@ -38,6 +38,13 @@ pub struct Renewal {
     pub siblings: u64,
 }
 
+/// What a replica is called when nobody says: host name and port, the same after a restart,
+/// another for every replica.
+pub fn instance(port: u16) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{port}", host.trim())
+}
+
 impl Lease {
     /// A lease not taken yet, in `schema`, whose table `holdings` has rows by node. Both become
     /// part of statements. `instance` is the process's name across restarts; one name never runs

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use edge::limit::Allowance;
+use edge::{
+    limit::{Allowance, Rate},
+    meter::Allowances,
+};
 use service::{duration, size};
 
 /// Settings of the signal service; what each is for stands in its help text.
@@ -204,33 +207,28 @@ impl Config {
 
     /// The limits in force: the defaults, or none under the open policy, where nothing is set.
     pub(crate) fn allowances(&self) -> Allowances {
-        let open = self.identity.identity_policy.is_open();
-        let rate = |set: Option<Allowance>, per_second, burst| match set {
-            Some(Allowance(rate)) => rate,
-            None if open => None,
-            None => Some(edge::limit::Rate { burst, per_second }),
-        };
         const MB: u32 = 1 << 20;
-        let LimitArgs { peer_frames, peer_bytes, address_frames, address_bytes, address_registers } =
-            self.limits;
+        let LimitArgs { peer_frames, peer_bytes, address_frames, address_bytes, .. } = self.limits;
         Allowances {
-            peer_frames: rate(peer_frames, 500, 5_000),
-            peer_bytes: rate(peer_bytes, 4 * MB, 16 * MB),
-            address_frames: rate(address_frames, 10_000, 50_000),
-            address_bytes: rate(address_bytes, 32 * MB, 128 * MB),
-            address_registers: rate(address_registers, 100, 3_000),
+            peer_frames: self.rate(peer_frames, 500, 5_000),
+            peer_bytes: self.rate(peer_bytes, 4 * MB, 16 * MB),
+            address_frames: self.rate(address_frames, 10_000, 50_000),
+            address_bytes: self.rate(address_bytes, 32 * MB, 128 * MB),
         }
     }
-}
 
-/// Rates in force; `None` is no limit.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowances {
-    pub(crate) peer_frames: Option<edge::limit::Rate>,
-    pub(crate) peer_bytes: Option<edge::limit::Rate>,
-    pub(crate) address_frames: Option<edge::limit::Rate>,
-    pub(crate) address_bytes: Option<edge::limit::Rate>,
-    pub(crate) address_registers: Option<edge::limit::Rate>,
+    /// Registrations of one address in force; `None` is no limit.
+    pub(crate) fn address_registers(&self) -> Option<Rate> {
+        self.rate(self.limits.address_registers, 100, 3_000)
+    }
+
+    fn rate(&self, set: Option<Allowance>, per_second: u32, burst: u32) -> Option<Rate> {
+        match set {
+            Some(Allowance(rate)) => rate,
+            None if self.identity.identity_policy.is_open() => None,
+            None => Some(Rate { burst, per_second }),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -241,12 +239,14 @@ mod tests {
     fn limits_are_on_unless_the_policy_is_open() {
         let with = |settings: &[&str]| {
             let base = ["--listen", "[::]:0", "--database-url", "postgres:///x"];
-            Config::from_args(&[&base, settings].concat()).allowances()
+            Config::from_args(&[&base, settings].concat())
         };
-        assert_eq!(with(&[]).peer_frames.unwrap().per_second, 500);
-        assert!(with(&["--peer-frames", "off"]).peer_frames.is_none());
+        assert_eq!(with(&[]).allowances().peer_frames.unwrap().per_second, 500);
+        assert!(with(&["--peer-frames", "off"]).allowances().peer_frames.is_none());
         let open = with(&["--identity-policy", "open", "--peer-bytes", "1mb:2mb"]);
-        assert!(open.peer_frames.is_none() && open.address_registers.is_none());
+        assert!(open.address_registers().is_none());
+        let open = open.allowances();
+        assert!(open.peer_frames.is_none());
         assert_eq!(open.peer_bytes.unwrap().burst, 2 << 20);
     }
 }

@@ -9,7 +9,6 @@ pub(crate) mod desk;
 pub(crate) mod ice;
 pub(crate) mod keeper;
 pub(crate) mod line;
-pub(crate) mod meter;
 pub(crate) mod registry;
 pub(crate) mod replay;
 pub(crate) mod roster;

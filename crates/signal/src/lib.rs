@@ -14,7 +14,11 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64},
 };
 
-use edge::ws::{Feed, Limits};
+use edge::{
+    limit::Keyed,
+    meter::Limiter,
+    ws::{Feed, Limits},
+};
 use identity::Pins;
 use pg::{GroupCommit, GroupLimits, Wakeups};
 use proto::{js, sign::KeyCache, signal::Rules};
@@ -24,8 +28,8 @@ use uuid::Uuid;
 
 pub use config::Config;
 use domain::{
-    desk::Desk, ice::IceServers, keeper, keeper::Lease, meter::Limiter, registry::Bounds,
-    registry::Registry, roster::SnapshotBounds, waiting::Waiting,
+    desk::Desk, ice::IceServers, keeper, keeper::Lease, registry::Bounds, registry::Registry,
+    roster::SnapshotBounds, waiting::Waiting,
 };
 use metrics::Metrics;
 use store::{NodeId, session::NewSession, session::Outcome};
@@ -42,6 +46,9 @@ pub const ABOUT: About = About {
 
 /// Decoded keys remembered, about 350 bytes each.
 const KEYS: usize = 16_384;
+
+/// Addresses whose registrations are counted at once; see [`Keyed`].
+const ADDRESSES: usize = 65_536;
 
 /// Builds the service and serves it until asked to drain.
 ///
@@ -79,7 +86,7 @@ async fn serve_on(
     let port = listener.local_addr().port();
     let lease = Lease {
         node,
-        instance: config.lease.instance.clone().unwrap_or_else(|| instance(port)),
+        instance: config.lease.instance.clone().unwrap_or_else(|| pg::instance(port)),
         renewal: config.lease.lease_renewal,
         expiry: config.lease.lease_expiry,
     };
@@ -118,6 +125,7 @@ fn desk(config: &Config, pool: PgPool, node: NodeId, cx: &Context) -> anyhow::Re
         waiting: Waiting::new(millis(config.sockets.registration_deadline)),
         metrics: Metrics::register(&cx.metrics)?,
         limiter: Limiter::new(&config.allowances()),
+        register_rate: config.address_registers().map(|rate| Keyed::new(rate, ADDRESSES)),
         rules: rules(policy),
         clock: cx.clock.clone(),
         pins: Pins::new(pool.clone(), policy, cx, &wakeups),
@@ -186,10 +194,4 @@ fn source(url: &str) -> Vec<u8> {
     js::string(&js::Str::from(url), &mut out);
     out.push(b'}');
     out
-}
-
-/// Host name and port: the same after a restart, another for every replica.
-fn instance(port: u16) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}:{port}", host.trim())
 }

@@ -4,6 +4,7 @@ use std::{borrow::Cow, ops::ControlFlow, sync::Arc};
 
 use edge::{
     LimitKey,
+    meter::{Exceeded, Meter},
     ws::{Close, Frame, Outbox},
 };
 use proto::signal::{
@@ -12,7 +13,6 @@ use proto::signal::{
 
 use crate::domain::{
     desk::{Applicant, Desk, rate_limited, tell},
-    meter::{Exceeded, Meter},
     seat::Seat,
 };
 

@@ -11,6 +11,8 @@ use std::{
 
 use edge::{
     LimitKey,
+    limit::Keyed,
+    meter::Limiter,
     ws::{Frame, Outbox},
 };
 use identity::{Key, Pins, Proof};
@@ -27,7 +29,6 @@ use uuid::Uuid;
 use super::{
     ice::IceServers,
     line::Line,
-    meter::Limiter,
     registry::{Arrival, Registry},
     seat::{Delivery, Seat},
     waiting::Waiting,
@@ -46,6 +47,8 @@ pub(crate) struct Desk {
     pub(crate) waiting: Waiting<Outbox>,
     pub(crate) metrics: Metrics,
     pub(crate) limiter: Limiter,
+    /// Registrations by address.
+    pub(crate) register_rate: Option<Keyed>,
     pub(crate) rules: Rules,
     pub(crate) clock: Clock,
     pub(crate) pool: PgPool,
@@ -134,8 +137,8 @@ impl Desk {
             let message = "socket is registered as another peer";
             return Err(Refusal::new(Code::InvalidRegister, message));
         }
-        if let Err(wait) = self.limiter.check_register(applicant.address) {
-            return Err(rate_limited(wait));
+        if let Some(rate) = &self.register_rate {
+            rate.check(applicant.address, 1).map_err(rate_limited)?;
         }
         let full = self.registry.online() >= self.max_peers && applicant.seat.is_none();
         if full && !self.registry.is_online(&ask.peer) {
