@@ -33,8 +33,8 @@ pub(crate) const MARK: usize = 262_144;
 const BYTES: usize = 8 * 1024;
 /// What the kernel holds at the clients' ends.
 const BUFFER: u32 = 16 * 1024;
-/// Nobody sends more, stopped or not.
-const MOST: usize = 4 << 20;
+/// Nobody sends more, stopped or not: more than what the kernel may hold between two ends.
+const MOST: usize = 24 << 20;
 /// Who cannot send for so long has been stopped.
 const STOPPED: Duration = Duration::from_secs(3);
 
