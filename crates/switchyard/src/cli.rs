@@ -233,7 +233,8 @@ pub(crate) enum IdentityCommand {
 pub(crate) enum PeerbookCommand {
     /// Take over users, peers and secrets from the Redis of an original peerbook (0.3.2 or 1.x).
     Import {
-        /// Its Redis: redis://[user:password@]host[:port][/database]. Nothing there is changed.
+        /// Its Redis: redis://USER:PASSWORD@HOST:PORT/DATABASE; all but the host may be left out.
+        /// Nothing there is changed.
         url: String,
         /// Only say what would be imported.
         #[arg(long)]
