@@ -48,7 +48,7 @@ impl std::str::FromStr for Key {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Node")]
 pub(crate) struct NodeArgs {
-    /// Where clients and other nodes reach it: https://mesh.example.org.
+    /// Where clients and other nodes reach it: `https://mesh.example.org`.
     #[arg(long, env = "PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<String>,
     /// The network it belongs to.

@@ -14,7 +14,7 @@ pub struct Config {
     pub(crate) listen: edge::ListenArgs,
     #[command(flatten)]
     pub(crate) database: pg::DatabaseArgs,
-    /// Where clients reach us, such as https://book.example.org: what links in mail begin with
+    /// Where clients reach us, such as `https://book.example.org`: what links in mail begin with
     /// and what proofs are made for. Request headers are never believed for that.
     #[arg(
         long,
