@@ -29,7 +29,7 @@ pub(crate) struct MailArgs {
     /// File with the certificate (PEM) of an authority to trust besides the public ones.
     #[arg(long, env = "SMTP_CA", value_name = "FILE")]
     pub(crate) smtp_ca: Option<PathBuf>,
-    /// Sender of all mail [default: PeerBook <peerbook@ and the host of the public URL>].
+    /// Sender of all mail; PeerBook, at `peerbook@` and the host of the public URL, unless set.
     #[arg(long, env = "MAIL_FROM", value_name = "MAILBOX")]
     pub(crate) mail_from: Option<Mailbox>,
     /// For development: write every mail to a file in this directory and its link to the log.
