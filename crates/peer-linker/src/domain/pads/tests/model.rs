@@ -173,21 +173,22 @@ fn step(
         Op::Link(client, name) => {
             let client = client_of(client);
             let effects = table.link(client, id, NAMES[*name], b"");
-            let free = |client| model.name(client).is_some() && model.partner(client).is_none();
-            let other = model.owner(*name).filter(|other| free(*other));
+            let is_free = model.partner(client).is_none() && !model.is_asking(client);
             let mut ok = false;
-            if let Some(other) = other
-                && free(client)
-                && !model.is_asking(client)
+            if is_free
                 && let Some(own) = model.name(client)
+                && let Some(other) = model.owner(*name)
             {
+                // Who asks has what is overdue there forgotten, whatever comes of it.
                 let overdue = table.now;
                 model.requests.retain(|(requester, _, _, requestee, due)| {
                     *requestee != other || requester.is_some() || *due > overdue
                 });
                 let all = model.requests.len();
                 let there = model.requests.iter().filter(|request| request.3 == other).count();
-                ok = there < limits().requests_per_pad && all < limits().requests;
+                ok = model.partner(other).is_none()
+                    && there < limits().requests_per_pad
+                    && all < limits().requests;
                 if ok {
                     let due = table.now + ANSWER_TIME;
                     model.requests.push((Some(client), own, id, other, due));
