@@ -24,10 +24,11 @@ struct Fronted {
 
 impl Fronted {
     fn start(offset: u16) -> anyhow::Result<Self> {
-        let place = Place::new(&["signal", "relay"], offset)?;
+        let place = Place::new(&["signal", "relay", "peer-linker"], offset)?;
         let root = workspace();
         let root = root.to_str().context("a path in UTF-8")?;
-        let arguments = ["--public", "127.0.0.1", "--config-dir", root, "--only", "signal,relay"];
+        let arguments =
+            ["--public", "127.0.0.1", "--config-dir", root, "--only", "signal,relay,peer-linker"];
         let mut stack = place.up(&arguments)?;
         let mut pid = |program: &str| {
             let started = stack.wait("started", |event| event["program"] == program)?;
@@ -78,6 +79,12 @@ async fn services_are_reached_through_haproxy_and_reloading_it_loses_no_session(
     let page = HttpClient::plain(front.at(443)).get("/").await?;
     ensure!(page.status == 400, "plain HTTP is for WebSockets only: {}", page.status);
     ensure!(HttpClient::tls(front.at(444)).get("/relay/none").await?.status == 404);
+
+    // Passed on as it is, with the client's address before it.
+    let pads = HttpClient::tls(front.at(445)).get("/").await?;
+    ensure!(pads.status == 200 && pads.text().contains("peer-linker"), "{}", pads.text());
+    let pads = HttpClient::plain(front.at(445)).get("/").await?;
+    ensure!(pads.status == 200, "plain: {}", pads.text());
 
     // Sessions before the reload go on, new ones come up after it.
     let master = Pid::from_raw(front.haproxy).context("a process")?;

@@ -104,6 +104,10 @@ impl Plan {
         set("TLS_KEY", self.certificate.key.clone().into());
         if self.front.forwards() {
             set("TRUSTED_PROXIES", "127.0.0.0/8,::1/128".into());
+            // What is not HTTP can say whose it is in no other way.
+            if matches!(service, Service::PeerLinker | Service::ChannelHub) {
+                set("PROXY_PROTOCOL", "accept".into());
+            }
         }
         // No balancer watches us: clients may be told to leave at once.
         set("DRAIN_LAG", "0s".into());
