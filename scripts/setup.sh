@@ -171,7 +171,8 @@ setup_front() {
 
 # Cargo downloads over https and needs to know whom to trust.
 setup_certificates() {
-    [ -s /etc/ssl/certs/ca-certificates.crt ] && return
+    # Whoever names authorities of their own (a company's proxy has some) knows better.
+    [ -s "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" ] && return
     local authorities=$setup_tools/authorities.crt
     if [ "$(id -u)" = 0 ]; then
         setup_packages ca-certificates
