@@ -4,8 +4,11 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use proto::mesh::token::{Secret, Token};
+use serde_json::Value;
 use testkit::vectors::{Action, RelayStep, Script, Vectors};
 
+use crate::book;
 use crate::pad::vectors::{self, Generation, Step, unhex};
 
 /// Longer inputs only make a fuzzer slow.
@@ -54,6 +57,8 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         }
     }
     seeds.extend(pad_seeds());
+    seeds.extend(book_seeds());
+    seeds.extend(mesh_seeds());
     seeds.retain(|(_, seed)| !seed.is_empty());
     seeds.sort();
     seeds.dedup();
@@ -88,6 +93,27 @@ fn pad_seeds() -> Vec<(&'static str, Vec<u8>)> {
         }
     }
     seeds
+}
+
+/// What peers said to the peerbook.
+fn book_seeds() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    let steps = book::scenarios().into_iter().flat_map(|scenario| scenario.steps);
+    steps.filter_map(|step| match &step["send"] {
+        Value::String(text) => Some(("book", text.clone().into_bytes())),
+        Value::Null => None,
+        said => Some(("book", said.to_string().into_bytes())),
+    })
+}
+
+/// Rooms of both lengths and tokens of every kind.
+fn mesh_seeds() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    (0..8_u8).flat_map(|number| {
+        let (secret, node) = (Secret::new([number; 32]), [number; 32]);
+        let bind = (number % 2 == 0).then(|| [192, 0, 2, number].into());
+        let token = Token::mint(&secret, &node, 1_700_000_000, [number; 8], bind);
+        let room = format!("{number:02x}").repeat(if number % 2 == 0 { 20 } else { 32 });
+        [("mesh", token.into_bytes()), ("mesh", room.into_bytes())]
+    })
 }
 
 /// Writes each input into a file of its own below `directory/TARGET`.

@@ -1,8 +1,14 @@
 //! What must hold for any bytes. Shared with the replay of the corpus, which needs no fuzzer.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use bytes::BytesMut;
 use edge::ws::codec::{Decoder, Item, Violation};
+use proto::book::encode::{Source, envelope, envelope_capacity};
+use proto::book::{Dialect, Fingerprint, Message, sdp};
 use proto::js::{self, Str, Value};
+use proto::mesh::Room;
+use proto::mesh::token::{self, Token};
 use proto::pad::cipher::{self, FRAME_HEADER_BYTES, Key, Nonces, PLAIN_MAX, Secret};
 use proto::pad::{certificate, tcp, ws};
 use proto::relay::{Ack, AckBatch, BODY_DEPTH_MAX, Fields, GroupStore, MembersUpdate, Store};
@@ -15,7 +21,7 @@ use proto::{base64, query};
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("js", js),
     ("query", query),
     ("base64", base64),
@@ -26,6 +32,8 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("pad_tcp", pad_tcp),
     ("pad_cipher", pad_cipher),
     ("certificate", certificate),
+    ("book", book),
+    ("mesh", mesh),
 ];
 
 /// Longer messages than this are refused by the decoder under test.
@@ -313,4 +321,56 @@ pub fn certificate(data: &[u8]) {
     assert_eq!(certificate::verify(SECRET, &issued), Ok(data));
     assert!(certificate::verify(b"another", &issued).is_err());
     let _ = certificate::check_expiry(data, NOW_MS);
+}
+
+/// What is passed on is JSON that names its sender and keeps its size; whatever an SDP is, it is
+/// read without a complaint.
+pub fn book(data: &[u8]) {
+    let source = Source { fp: "AB12", name: "the \"sender\"" };
+    let sender = Fingerprint::new(&"5A".repeat(32)).expect("a fingerprint");
+    for dialect in [Dialect::Readme, Dialect::Plan] {
+        let Some(Message::Envelope(message)) = Message::read(data, dialect) else { continue };
+        let _ = message.descriptions().any(|text| sdp::contradicts(text, &sender));
+        for receiver in [Dialect::Readme, Dialect::Plan] {
+            let mut out = Vec::new();
+            envelope(receiver, source, &message, &mut out);
+            // The names of members are printed anew: at most six bytes for one.
+            assert!(out.len() <= envelope_capacity(6 * data.len()));
+            let members = js::scan_object(&out, js::DEPTH_CEILING).ok().flatten();
+            let members = members.expect("an envelope is an object");
+            let (name, expected) = match receiver {
+                Dialect::Readme => ("source_fp", source.fp),
+                Dialect::Plan => ("source", source.name),
+            };
+            let said = members.get(name).and_then(|raw| raw.string());
+            assert_eq!(said.as_ref().map(Str::as_bytes), Some(expected.as_bytes()));
+        }
+    }
+}
+
+/// Nobody makes a token but who has the secret, for whom it is bound to; rooms print as they read.
+pub fn mesh(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(room) = Room::parse(&text) {
+        assert_eq!(room.to_string(), text.to_ascii_lowercase());
+        assert_eq!(Room::from_bytes(room.bytes()), Ok(room));
+    }
+    const NOW_S: u32 = 1_700_000_000;
+    let (secret, node) = (token::Secret::new([7; 32]), [5; 32]);
+    let (client, other) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from([192, 0, 2, 1]));
+    if let Ok(token) = Token::read(&text) {
+        assert!(token.check(&secret, &node, NOW_S, client).is_err());
+    }
+    let Some(random) = data.first_chunk() else { return };
+    let mut made = Token::mint(&secret, &node, NOW_S, *random, Some(client));
+    let token = Token::read(&made).expect("it was just made");
+    assert_eq!(token.check(&secret, &node, NOW_S, client), Ok(()));
+    assert!(token.check(&secret, &node, NOW_S, other).is_err());
+    assert!(token.check(&secret, &node, NOW_S + token::LIFE_S + 1, client).is_err());
+    let at = usize::from(random[0]) % made.len();
+    let changed = if made.as_bytes()[at] == b'A' { "B" } else { "A" };
+    made.replace_range(at..=at, changed);
+    assert!(
+        Token::read(&made).map(|token| token.check(&secret, &node, NOW_S, client)) != Ok(Ok(()))
+    );
 }
