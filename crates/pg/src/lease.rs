@@ -63,6 +63,11 @@ impl Lease {
         self.node.to_string()
     }
 
+    /// The process, as others reach it.
+    pub fn id(&self) -> Uuid {
+        self.node
+    }
+
     /// After how much silence a lease has ended.
     pub fn expiry(&self) -> Duration {
         self.expiry

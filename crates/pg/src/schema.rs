@@ -8,8 +8,17 @@ use crate::{Error, MIGRATOR};
 
 /// Every schema of the stack: what a backup holds. The tables of a service are in the one named
 /// after it.
-pub const SCHEMAS: [&str; 8] =
-    ["channel_hub", "identity", "mesh", "peer_linker", "peerbook", "relay", "signal", "switchyard"];
+pub const SCHEMAS: [&str; 9] = [
+    "bus",
+    "channel_hub",
+    "identity",
+    "mesh",
+    "peer_linker",
+    "peerbook",
+    "relay",
+    "signal",
+    "switchyard",
+];
 
 /// Compares the applied migrations with those compiled in.
 ///

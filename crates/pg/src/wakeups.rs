@@ -19,7 +19,7 @@ use crate::{Backoff, Spawn};
 const BACKLOG: usize = 1024;
 
 /// Silence after which the connection is asked whether it still lives.
-const SILENCE: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// What a subscriber gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Wakeups {
     /// Listens on `channels` with a connection of its own until `stop`, for ever reconnecting.
     pub fn start(
         pool: &PgPool,
-        channels: &[&'static str],
+        channels: &[impl AsRef<str>],
         stop: CancellationToken,
         spawn: impl Spawn,
     ) -> Self {
@@ -56,7 +56,8 @@ impl Wakeups {
             .max_connections(1)
             .acquire_timeout(Duration::from_secs(5))
             .connect_lazy_with((*options).clone());
-        let (channels, sender) = (channels.to_vec(), wakes.clone());
+        let channels = channels.iter().map(|name| name.as_ref().to_owned()).collect();
+        let sender = wakes.clone();
         spawn(
             "wakeups",
             Box::pin(async move {
@@ -91,7 +92,7 @@ impl Subscription {
     }
 }
 
-async fn listen(pool: PgPool, channels: Vec<&'static str>, wakes: broadcast::Sender<Wake>) {
+async fn listen(pool: PgPool, channels: Vec<String>, wakes: broadcast::Sender<Wake>) {
     let mut backoff = Backoff::default();
     loop {
         let why = match begin(&pool, &channels).await {
@@ -107,10 +108,10 @@ async fn listen(pool: PgPool, channels: Vec<&'static str>, wakes: broadcast::Sen
     }
 }
 
-async fn begin(pool: &PgPool, channels: &[&'static str]) -> Result<PgListener, sqlx::Error> {
+async fn begin(pool: &PgPool, channels: &[String]) -> Result<PgListener, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.eager_reconnect(false);
-    listener.listen_all(channels.iter().copied()).await?;
+    listener.listen_all(channels.iter().map(String::as_str)).await?;
     Ok(listener)
 }
 

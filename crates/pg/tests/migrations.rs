@@ -64,6 +64,7 @@ async fn tables_are_open_to_their_own_role_alone(pool: PgPool) {
          WHERE n.nspname = ANY($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
            AND r.rolname = ANY(SELECT 'switchyard_' || unnest($1))
            AND r.rolname <> 'switchyard_' || n.nspname
+           AND n.nspname <> 'bus' -- everybody's, each role its own rows
            AND CASE WHEN c.relkind = 'S'
                THEN has_sequence_privilege(r.oid, c.oid, 'USAGE, SELECT, UPDATE')
                ELSE has_table_privilege(r.oid, c.oid,
@@ -95,6 +96,22 @@ async fn a_role_cannot_read_anothers_schema(pool: PgPool) {
     }
     let created = sqlx::query("CREATE TABLE relay.probe ()").execute(&mut *connection).await;
     assert!(created.is_err(), "a service's role makes no tables");
+    sqlx::query("RESET ROLE").execute(&mut *connection).await.expect("back to the owner");
+}
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn a_role_sees_only_its_own_messages_on_the_bus(pool: PgPool) {
+    let mut connection = pool.acquire().await.expect("the database is there");
+    for (role, seen) in [("signal", 1_i64), ("relay", 0)] {
+        let take = sqlx::AssertSqlSafe(format!("SET ROLE switchyard_{role}"));
+        sqlx::query(take).execute(&mut *connection).await.expect("superuser");
+        if role == "signal" {
+            let spill = "INSERT INTO bus.spill (id, packet) VALUES (gen_random_uuid(), 'x')";
+            sqlx::query(spill).execute(&mut *connection).await.expect("its own");
+        }
+        let rows = sqlx::query_scalar("SELECT count(*) FROM bus.spill");
+        assert_eq!(rows.fetch_one(&mut *connection).await.ok(), Some(seen), "{role}");
+    }
     sqlx::query("RESET ROLE").execute(&mut *connection).await.expect("back to the owner");
 }
 

@@ -11,7 +11,8 @@ use crate::About;
 use crate::environment::Environment;
 
 /// Variables the whole stack shares, accepted without a service's prefix: name, argument id.
-const SHARED: &[(&str, &str)] = &[("DATABASE_URL", "database_url")];
+const SHARED: &[(&str, &str)] =
+    &[("DATABASE_URL", "database_url"), ("BUS_URL", "bus_url"), ("BUS_NAMESPACE", "bus_namespace")];
 
 /// Settings every service has.
 #[derive(Args, Clone, Debug)]

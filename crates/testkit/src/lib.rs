@@ -7,6 +7,7 @@
 //! * [`pad_client`] speaks both generations of the pad protocols;
 //! * [`keys`], [`relay_client`], [`signal_client`] speak PeerLink the way an honest client does,
 //!   [`book_client`] peerbook's two dialects;
+//! * [`nats`] is a NATS server that may be killed, [`proxy`] a balancer and a link with faults;
 //! * [`smtp_sink`] takes a service's mail, [`webdriver`] drives a real browser, [`totp`] is an authenticator.
 //!
 //! Everything started here ends when its owner is dropped, when the test panics, and (through
@@ -20,8 +21,10 @@ pub mod http_client;
 pub mod json_socket;
 pub mod keys;
 pub mod mesh_client;
+pub mod nats;
 pub mod pad_client;
 pub mod process;
+pub mod proxy;
 pub mod relay_client;
 pub mod signal_client;
 pub mod smtp_sink;
