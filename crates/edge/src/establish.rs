@@ -86,7 +86,7 @@ impl Accepted {
             Ok(Ok(tls)) => {
                 shared.metrics.tls_ok.inc();
                 let certificate = crate::tls::certificate(&tls);
-                Ok((Stream::tls(tls, permit), Client { tls: true, certificate, ..client }))
+                Ok((Stream::tls(tls.into(), permit), Client { tls: true, certificate, ..client }))
             }
             failed => {
                 shared.metrics.tls_failed.inc();

@@ -32,6 +32,6 @@ pub use self::{
     client::{Client, LimitKey},
     establish::Accepted,
     http::{Port, serve, serve_connection},
-    listener::{Listener, bind, bind_asking},
+    listener::{Listener, bind, bind_asking, bind_within},
     stream::Stream,
 };

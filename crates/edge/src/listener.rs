@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use service::Context;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,7 +61,7 @@ pub(crate) struct Shared {
 /// # Errors
 /// When the address does not parse or is taken, or the certificate cannot be used.
 pub async fn bind(args: &ListenArgs, cx: &Context) -> anyhow::Result<Listener> {
-    open(args, false, cx).await
+    open(args, Tls::Files { asking: false }, cx).await
 }
 
 /// As [`bind`], asking TLS clients for a certificate, which they need not have. Any will do, so
@@ -70,10 +71,33 @@ pub async fn bind(args: &ListenArgs, cx: &Context) -> anyhow::Result<Listener> {
 /// # Errors
 /// As [`bind`].
 pub async fn bind_asking(args: &ListenArgs, cx: &Context) -> anyhow::Result<Listener> {
-    open(args, true, cx).await
+    open(args, Tls::Files { asking: true }, cx).await
 }
 
-async fn open(args: &ListenArgs, asking: bool, cx: &Context) -> anyhow::Result<Listener> {
+/// As [`bind`], with a TLS set-up of the service's own instead of certificates in files: for ports
+/// that are not the public's. Plain connections are let in here too; [`crate::Client::tls`] tells.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_within(
+    args: &ListenArgs,
+    tls: Arc<ServerConfig>,
+    cx: &Context,
+) -> anyhow::Result<Listener> {
+    open(args, Tls::Given(tls), cx).await
+}
+
+/// Where the set-up of TLS comes from.
+enum Tls {
+    /// The certificate in the arguments, if there is one.
+    Files {
+        /// Whether clients are asked for theirs.
+        asking: bool,
+    },
+    Given(Arc<ServerConfig>),
+}
+
+async fn open(args: &ListenArgs, tls: Tls, cx: &Context) -> anyhow::Result<Listener> {
     let mut address: SocketAddr = match args.listen.parse() {
         Ok(address) => address,
         Err(_) => tokio::net::lookup_host(&args.listen)
@@ -86,8 +110,11 @@ async fn open(args: &ListenArgs, asking: bool, cx: &Context) -> anyhow::Result<L
         address.set_port(port);
     }
     let metrics = Metrics::register(&cx.metrics);
-    let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key, asking, &metrics, cx)?),
+    let tls = match (tls, &args.tls_cert, &args.tls_key) {
+        (Tls::Given(config), ..) => Some(TlsAcceptor::from(config)),
+        (Tls::Files { asking }, Some(cert), Some(key)) => {
+            Some(tls::acceptor(cert, key, asking, &metrics, cx)?)
+        }
         _ => None,
     };
     let tcp = listen(address, args.send_timeout)

@@ -10,14 +10,15 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 use crate::listener::Permit;
 
-/// An accepted connection. Holds its place under the connection limits until it is dropped.
+/// A connection. One that was accepted holds its place under the connection limits until it is
+/// dropped.
 pub struct Stream {
     io: Io,
-    _permit: Permit,
+    _permit: Option<Permit>,
 }
 
 enum Io {
@@ -28,11 +29,16 @@ enum Io {
 
 impl Stream {
     pub(crate) fn plain(tcp: TcpStream, permit: Permit) -> Self {
-        Self { io: Io::Plain(tcp), _permit: permit }
+        Self { io: Io::Plain(tcp), _permit: Some(permit) }
     }
 
     pub(crate) fn tls(tls: TlsStream<TcpStream>, permit: Permit) -> Self {
-        Self { io: Io::Tls(Box::new(tls)), _permit: permit }
+        Self { io: Io::Tls(Box::new(tls)), _permit: Some(permit) }
+    }
+
+    /// A connection of our own making.
+    pub fn dialed(tls: tokio_rustls::client::TlsStream<TcpStream>) -> Self {
+        Self { io: Io::Tls(Box::new(tls.into())), _permit: None }
     }
 
     /// Waits for the first byte and leaves it there; 0 bytes are the end of the stream. `None`

@@ -112,6 +112,9 @@ impl Default for PacketArgs {
     }
 }
 
+/// As good as never.
+pub(crate) const FAR: Duration = Duration::from_secs(30 * 86_400);
+
 /// What every connection keeps to.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
@@ -140,6 +143,12 @@ impl Limits {
             dump_packets: args.dump_packets,
             close_timeout: Duration::from_secs(5),
         }
+    }
+
+    /// For a connection with another process of the service. The client behind it may read as
+    /// slowly as its own limits let it; the lease and the kernel tell whether the process lives.
+    pub(crate) fn between_siblings(&self) -> Self {
+        Self { ping_interval: FAR, pong_timeout: FAR, write_deadline: FAR, ..self.clone() }
     }
 }
 

@@ -23,6 +23,7 @@ use tokio_util::io::poll_read_buf;
 
 use crate::{
     Packet,
+    args::FAR,
     line::{Ending, Queued, Shared, Took},
     wire::{Codec, Incoming},
 };
@@ -45,8 +46,6 @@ const TURN_BYTES: usize = 256 * 1024;
 const TURN_BATCHES: u32 = 4;
 /// How often a draining connection looks whether it has to stop at once.
 const KILL_CHECK: Duration = Duration::from_millis(200);
-/// As good as never.
-const FAR: Duration = Duration::from_secs(30 * 86_400);
 
 thread_local! {
     /// Idle connections own no read buffer: bytes arrive here and leave with the packets.

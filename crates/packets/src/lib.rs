@@ -10,6 +10,7 @@ mod metrics;
 mod packet;
 mod pump;
 mod serve;
+mod siblings;
 mod sockets;
 mod verifier;
 mod wire;
@@ -26,6 +27,7 @@ pub use self::{
     line::{Line, SendError},
     packet::{Id, Packet, Wire},
     serve::Packets,
+    siblings::{NODE_BYTES, PeerArgs, SECRET_BYTES, Sibling, Siblings},
 };
 pub use edge::ws::Close;
 

@@ -7,7 +7,9 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 use crate::Wire;
 
 pub(crate) struct Metrics {
-    open: [IntGauge; 2],
+    pub(crate) open: [IntGauge; 2],
+    pub(crate) siblings: IntGauge,
+    pub(crate) siblings_refused: IntCounter,
     received: [IntCounter; 2],
     pub(crate) bytes_in: IntCounter,
     pub(crate) bytes_out: IntCounter,
@@ -47,6 +49,11 @@ impl Metrics {
             &["wire"],
         )?;
         to.register(Box::new(open.clone()))?;
+        let siblings = IntGauge::new(
+            "packets_siblings",
+            "Connections open now with other processes of the service.",
+        )?;
+        to.register(Box::new(siblings.clone()))?;
         let received = labelled("packets_received_total", "Packets received.", "wire")?;
         let verifier = labelled(
             "packets_verifier_runs_total",
@@ -62,9 +69,17 @@ impl Metrics {
         let by_wire = ["websocket", "encrypted"];
         Ok(Arc::new(Self {
             open: by_wire.map(|wire| open.with_label_values(&[wire])),
+            siblings,
+            siblings_refused: counter(
+                "packets_siblings_refused_total",
+                "Connections closed at the port for other processes of the service: no proof, or another version.",
+            )?,
             received: by_wire.map(|wire| received.with_label_values(&[wire])),
-            bytes_in: counter("packets_bytes_in_total", "Bytes read from clients.")?,
-            bytes_out: counter("packets_bytes_out_total", "Bytes written to clients.")?,
+            bytes_in: counter("packets_bytes_in_total", "Bytes read from clients and siblings.")?,
+            bytes_out: counter(
+                "packets_bytes_out_total",
+                "Bytes written to clients and siblings.",
+            )?,
             malformed: counter(
                 "packets_malformed_total",
                 "Messages that are no packet: too short, too long, or of another size than they say.",
@@ -92,10 +107,6 @@ impl Metrics {
             verifier_timeouts: verifier.with_label_values(&["timeout"]),
             verifier_failed: verifier.with_label_values(&["failed"]),
         }))
-    }
-
-    pub(crate) fn open(&self, wire: Wire) -> &IntGauge {
-        &self.open[wire as usize]
     }
 
     pub(crate) fn received(&self, wire: Wire) -> &IntCounter {

@@ -26,32 +26,36 @@ use crate::{
 };
 
 /// One connection's way from unknown to activated.
-struct Session<S: Service> {
-    service: S,
+pub(crate) struct Session<C> {
+    /// What makes a client of it, when it has activated itself.
+    admit: Option<Admit<C>>,
     common: Arc<Common>,
     peer: Peer,
     line: Line,
-    client: Option<S::Client>,
+    client: Option<C>,
     /// Refused activations.
     refused: u32,
 }
+
+/// Boxed: it is empty for as long as an active session lives.
+type Admit<C> = Box<dyn FnOnce(Opened) -> C + Send>;
 
 /// Runs one connection until either side closes, breaks or falls silent.
 ///
 /// Reading stops while a packet is handled; writing and deadlines go on. When the process
 /// drains, the connection is closed at a random moment in the first half of the grace.
-pub(crate) fn pump<S: Service>(
+pub(crate) fn pump<C: Client>(
     stream: Stream,
     codec: Codec,
-    peer: Peer,
-    service: S,
+    mut session: Session<C>,
     common: Arc<Common>,
     cx: &Context,
-) -> impl Future<Output = ()> + use<S> {
-    let line = Line::new(codec.wire(), common.limits.clone(), common.metrics.clone());
-    let place = Place::enter(&common, line.shared());
-    let mut conn = Conn::new(stream, codec, line.shared().clone(), cx.stop.clone());
-    let mut session = Session { service, common, peer, line, client: None, refused: 0 };
+) -> impl Future<Output = ()> + use<C> {
+    let place = Place::enter(&common, session.line.shared());
+    let mut conn = Conn::new(stream, codec, session.line.shared().clone(), cx.stop.clone());
+    if session.client.is_some() {
+        conn.activated();
+    }
     // Not an async fn: that would keep room for each argument beside what is made of it.
     async move {
         let mut timer = pin!(sleep_until(conn.next_deadline()));
@@ -62,9 +66,9 @@ pub(crate) fn pump<S: Service>(
 }
 
 /// Hands packets to the session until it is over.
-async fn converse<S: Service>(
+async fn converse<C: Client>(
     conn: &mut Conn,
-    session: &mut Session<S>,
+    session: &mut Session<C>,
     mut timer: Pin<&mut Sleep>,
 ) -> Over {
     loop {
@@ -100,9 +104,9 @@ async fn converse<S: Service>(
 }
 
 /// Answers an activation. The session's later packets wait in the socket until then.
-async fn activate<S: Service>(
+async fn activate<C: Client>(
     conn: &mut Conn,
-    session: &mut Session<S>,
+    session: &mut Session<C>,
     packet: &Packet,
     mut timer: Pin<&mut Sleep>,
 ) -> Result<(), Over> {
@@ -122,7 +126,24 @@ async fn activate<S: Service>(
     session.conclude(packet.id, verdict)
 }
 
-impl<S: Service> Session<S> {
+impl<C: Client> Session<C> {
+    /// Of a client of `service`, which has to activate itself.
+    pub(crate) fn new<S: Service<Client = C>>(
+        service: S,
+        wire: Wire,
+        peer: Peer,
+        common: Arc<Common>,
+    ) -> Self {
+        let line = Line::new(wire, common.limits.clone(), common.metrics.clone());
+        let admit: Admit<C> = Box::new(move |opened| service.connect(opened));
+        Self { admit: Some(admit), common, peer, line, client: None, refused: 0 }
+    }
+
+    /// Of somebody who has proved already who it is.
+    pub(crate) fn active(client: C, peer: Peer, line: Line, common: Arc<Common>) -> Self {
+        Self { admit: None, common, peer, line, client: Some(client), refused: 0 }
+    }
+
     /// Answers a packet that came before the session was active.
     fn refuse(&self, packet: &Packet) {
         if self.line.wire() == Wire::WebSocket || packet.kind != kind::ERROR {
@@ -149,12 +170,12 @@ impl<S: Service> Session<S> {
         let answer = if verdict.is_ok() { kind::SUCCESS } else { kind::ERROR };
         let _ = self.line.control(answer, Id::Of(id), b""); // closed is closed
         match verdict {
-            Ok(identity) if self.client.is_none() => {
-                let (peer, line) = (self.peer, self.line.clone());
-                let opened = Opened { wire: line.wire(), peer, line, identity };
-                self.client = Some(self.service.connect(opened));
+            Ok(identity) => {
+                if let Some(admit) = self.admit.take() {
+                    let (peer, line) = (self.peer, self.line.clone());
+                    self.client = Some(admit(Opened { wire: line.wire(), peer, line, identity }));
+                }
             }
-            Ok(_) => {}
             Err(Refused) => {
                 self.refused += 1;
                 if self.refused >= self.common.limits.activation_tries {
@@ -168,9 +189,9 @@ impl<S: Service> Session<S> {
 }
 
 /// Tells the service and the client that it is over, both at once.
-async fn part<S: Service>(
+async fn part<C: Client>(
     conn: &mut Conn,
-    session: &mut Session<S>,
+    session: &mut Session<C>,
     mut timer: Pin<&mut Sleep>,
     Over { how, farewell }: Over,
 ) {

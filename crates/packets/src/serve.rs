@@ -13,6 +13,7 @@ use edge::{Accepted, Body, Client as Peer, Listener, Stream, ws};
 use futures_util::{FutureExt, future::OptionFuture};
 use http::{HeaderValue, Request, Response, header::UPGRADE};
 use hyper::body::Incoming;
+use prometheus::IntGauge;
 use proto::pad::cipher::{HANDSHAKE_BYTES, HANDSHAKE_HEADER, Nonces, Secret};
 use service::Context;
 use tokio::{
@@ -21,7 +22,11 @@ use tokio::{
 };
 
 use crate::{
-    Gate, PacketArgs, Service, args::Limits, metrics::Metrics, pump::pump, sockets::Sockets,
+    Gate, PacketArgs, Service, Wire,
+    args::Limits,
+    metrics::Metrics,
+    pump::{Session, pump},
+    sockets::Sockets,
     wire::Codec,
 };
 
@@ -29,8 +34,20 @@ use crate::{
 pub(crate) struct Common {
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) gate: Gate,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) sockets: Sockets,
+    /// Connections that are open, by generation.
+    pub(crate) open: [IntGauge; 2],
+}
+
+impl Common {
+    /// For connections between processes: nobody is waited for there but the clients behind.
+    pub(crate) fn between_siblings(&self) -> Self {
+        let metrics = self.metrics.clone();
+        let open = [metrics.siblings.clone(), metrics.siblings.clone()];
+        let limits = Arc::new(self.limits.between_siblings());
+        Self { limits, metrics, gate: self.gate.clone(), sockets: Sockets::default(), open }
+    }
 }
 
 /// Serves both generations, and HTTP, on one port.
@@ -44,14 +61,19 @@ impl Packets {
     /// When the key cannot be read, or this is the second in one process.
     pub fn new(args: &PacketArgs, cx: &Context) -> anyhow::Result<Self> {
         let metrics = Metrics::register(&cx.metrics)?;
-        let gate = Gate::load(args, cx, metrics.clone())?;
+        let gate = Arc::new(Gate::load(args, cx, metrics.clone())?);
         let limits = Arc::new(Limits::of(args));
-        Ok(Self(Arc::new(Common { limits, metrics, gate, sockets: Sockets::default() })))
+        let open = metrics.open.clone();
+        Ok(Self(Arc::new(Common { limits, metrics, gate, sockets: Sockets::default(), open })))
     }
 
     /// What checks certificates, for HTTP requests that carry one.
     pub fn gate(&self) -> &Gate {
         &self.0.gate
+    }
+
+    pub(crate) fn common(&self) -> &Common {
+        &self.0
     }
 
     /// Accepts connections until asked to drain; then closes them over the first half of the
@@ -110,7 +132,8 @@ async fn connection<S: Service>(accepted: Accepted, port: Port<S>) {
         };
         let Port { service, common, cx } = port;
         // In a task of its own: this one has room for an HTTP connection.
-        cx.spawn("encrypted", pump(stream, codec, peer, service, common, &cx));
+        let session = Session::new(service, codec.wire(), peer, common.clone());
+        cx.spawn("encrypted", pump(stream, codec, session, common, &cx));
     } else if first.is_ascii_alphabetic() {
         edge::serve_connection(stream, peer, port, edge_port, stop).await;
     } else {
@@ -170,7 +193,8 @@ impl<S: Service> Port<S> {
         let running = upgrading.socket().then(move |socket| {
             let running = socket.ok().map(|socket| {
                 let (stream, early) = socket.into_parts();
-                pump(stream, Codec::websocket(early), peer, service, common, &cx)
+                let session = Session::new(service, Wire::WebSocket, peer, common.clone());
+                pump(stream, Codec::websocket(early), session, common, &cx)
             });
             OptionFuture::from(running).map(drop)
         });

@@ -34,7 +34,7 @@ impl Place {
             places.lines.len() - 1
         });
         places.lines[index] = Some(line.clone());
-        common.metrics.open(line.wire).inc();
+        common.open[line.wire as usize].inc();
         Self { common: common.clone(), index }
     }
 }
@@ -43,7 +43,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut places = self.common.sockets.0.lock();
         if let Some(line) = places.lines[self.index].take() {
-            self.common.metrics.open(line.wire).dec();
+            self.common.open[line.wire as usize].dec();
         }
         places.free.push(self.index);
     }

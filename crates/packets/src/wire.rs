@@ -8,7 +8,7 @@ use edge::ws::{
     codec::{Decoder, Item, Violation},
 };
 use proto::pad::{
-    cipher::{self, FRAME_HEADER_BYTES, Key, Nonces},
+    cipher::{self, FRAME_HEADER_BYTES, Key, Nonces, Refused},
     tcp, ws,
 };
 
@@ -35,9 +35,15 @@ pub(crate) enum Codec {
 
 pub(crate) struct Encrypted {
     buffer: BytesMut,
-    key: Key,
-    nonces: Nonces,
+    seal: Seal,
     last_id: u8,
+}
+
+/// What keeps a frame from others.
+enum Seal {
+    Key(Key, Nonces),
+    /// TLS around all of it; a frame's IV and tag mean nothing.
+    Tls,
 }
 
 impl Codec {
@@ -50,7 +56,21 @@ impl Codec {
 
     /// For an encrypted connection, after its handshake; `early` came right behind it.
     pub(crate) fn encrypted(key: Key, nonces: Nonces, early: BytesMut) -> Self {
-        Self::Encrypted(Box::new(Encrypted { buffer: early, key, nonces, last_id: 0 }))
+        Self::framed(early, Seal::Key(key, nonces))
+    }
+
+    /// For packets of the WebSocket generation from another server; nobody masks them.
+    pub(crate) fn of_server() -> Self {
+        Self::WebSocket(Decoder::of_server(ws::PACKET_MAX))
+    }
+
+    /// For packets of the encrypted generation inside TLS.
+    pub(crate) fn within_tls(early: BytesMut) -> Self {
+        Self::framed(early, Seal::Tls)
+    }
+
+    fn framed(buffer: BytesMut, seal: Seal) -> Self {
+        Self::Encrypted(Box::new(Encrypted { buffer, seal, last_id: 0 }))
     }
 
     pub(crate) fn wire(&self) -> Wire {
@@ -94,7 +114,7 @@ impl Codec {
             (Self::Encrypted(encrypted), Carrier::Encrypted(mut frame)) => {
                 encrypted.address(&mut frame, queued.own_id);
                 // Every packet has a header and none is longer than a frame takes.
-                if encrypted.key.seal(&mut encrypted.nonces, &mut frame).is_ok() {
+                if encrypted.seal.close(&mut frame).is_ok() {
                     out.push_back(frame.freeze());
                 }
             }
@@ -111,10 +131,26 @@ impl Codec {
     }
 }
 
+impl Seal {
+    fn open(&self, frame: &mut [u8]) -> Result<(), Refused> {
+        match self {
+            Self::Key(key, _) => key.open(frame),
+            Self::Tls => Ok(()),
+        }
+    }
+
+    fn close(&mut self, frame: &mut [u8]) -> Result<(), Refused> {
+        match self {
+            Self::Key(key, nonces) => key.seal(nonces, frame),
+            Self::Tls => cipher::put_length(frame),
+        }
+    }
+}
+
 impl Encrypted {
     fn next(&mut self, metrics: &Metrics) -> Option<Incoming> {
         let mut frame = cipher::split_frame(&mut self.buffer)?;
-        Some(match self.key.open(&mut frame) {
+        Some(match self.seal.open(&mut frame) {
             Ok(()) => match Packet::from_frame(frame) {
                 Ok(packet) => Incoming::Packet(packet),
                 Err(_) => {

@@ -5,7 +5,9 @@
 //! holdings with a column `node uuid`. A process takes a lease, renews it, and ends it; whoever
 //! does not renew is swept by the next one to look, with all it held.
 
+mod args;
 mod holdings;
+mod siblings;
 
 use std::time::Duration;
 
@@ -14,7 +16,9 @@ use uuid::Uuid;
 
 use crate::Error;
 
+pub use args::LeaseArgs;
 pub use holdings::Holding;
+pub use siblings::{SECRET_BYTES, Sibling};
 
 /// The lease of this process.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct Lease {
     node: Uuid,
     instance: String,
     expiry: Duration,
+    /// Where siblings reach the process, if they may.
+    address: Option<String>,
 }
 
 /// What renewing a lease found out.
@@ -55,7 +61,14 @@ impl Lease {
         instance: String,
         expiry: Duration,
     ) -> Self {
-        Self { schema, holdings, node: Uuid::new_v4(), instance, expiry }
+        Self { schema, holdings, node: Uuid::new_v4(), instance, expiry, address: None }
+    }
+
+    /// As this lease, telling siblings that the process is reached at `address` (`host:port`). The
+    /// table of nodes needs a column `address text` for it.
+    #[must_use]
+    pub fn reachable_at(self, address: String) -> Self {
+        Self { address: Some(address), ..self }
     }
 
     /// The process, as the column `node` names it. To be bound as text and cast to uuid.
@@ -132,6 +145,11 @@ impl Lease {
             .bind(&self.instance)
             .execute(pool)
             .await?;
+        if let Some(address) = &self.address {
+            let tell =
+                format!("UPDATE {}.node SET address = $2 WHERE node = $1::text::uuid", self.schema);
+            sqlx::query(AssertSqlSafe(tell)).bind(self.node()).bind(address).execute(pool).await?;
+        }
         Ok(())
     }
 

@@ -88,6 +88,8 @@ pub struct Decoder {
     fragments: Option<Box<Fragments>>,
     max_message_bytes: usize,
     opaque: bool,
+    /// Frames come from a server, so without a mask.
+    unmasked: bool,
 }
 
 struct Fragments {
@@ -123,13 +125,19 @@ struct Head {
 impl Decoder {
     /// A decoder that refuses messages longer than `max_message_bytes`.
     pub fn new(max_message_bytes: usize) -> Self {
-        Self { buffer: BytesMut::new(), fragments: None, max_message_bytes, opaque: false }
+        let (buffer, fragments) = (BytesMut::new(), None);
+        Self { buffer, fragments, max_message_bytes, opaque: false, unmasked: false }
     }
 
     /// A decoder that does not tell text from binary, gives messages as [`Item::Whole`], and lets
     /// longer ones pass by as [`Item::Oversized`] without keeping any of them.
     pub fn opaque(max_message_bytes: usize) -> Self {
         Self { opaque: true, ..Self::new(max_message_bytes) }
+    }
+
+    /// As [`Decoder::opaque`], for the frames a server sends, which have no mask.
+    pub fn of_server(max_message_bytes: usize) -> Self {
+        Self { unmasked: true, ..Self::opaque(max_message_bytes) }
     }
 
     /// What has been read and not been decoded yet; more may be appended.
@@ -191,8 +199,11 @@ impl Decoder {
         let opcode =
             Opcode::from_bits(first & 0x0F).ok_or(Violation::Protocol("unknown opcode"))?;
         let finished = first & 0x80 != 0;
-        if second & 0x80 == 0 {
-            return Err(Violation::Protocol("frame is not masked"));
+        if (second & 0x80 == 0) != self.unmasked {
+            return Err(Violation::Protocol(match self.unmasked {
+                true => "frame is masked",
+                false => "frame is not masked",
+            }));
         }
         self.check_order(opcode, finished, second & 0x7F)?;
         let (len, rest, long) = match second & 0x7F {
@@ -209,6 +220,9 @@ impl Decoder {
         let len = usize::try_from(len).map_err(|_| Violation::TooBig)?;
         if len > self.room() && !opcode.is_control() && !self.opaque {
             return Err(Violation::TooBig);
+        }
+        if self.unmasked {
+            return Ok(Some(Head { opcode, finished, mask: [0; 4], size: 2 + long, len }));
         }
         let Some(&mask) = rest.first_chunk() else { return Ok(None) };
         Ok(Some(Head { opcode, finished, mask, size: 6 + long, len }))
@@ -341,6 +355,9 @@ fn close(mut payload: Bytes) -> Result<Item, Violation> {
 
 /// Applies the mask (RFC 6455, section 5.3), a word at a time.
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    if mask == [0; 4] {
+        return;
+    }
     let [a, b, c, d] = mask;
     let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, rest) = payload.as_chunks_mut::<8>();

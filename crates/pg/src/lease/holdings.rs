@@ -79,26 +79,6 @@ impl Lease {
             .await?;
         Ok(())
     }
-
-    /// Whether a living process other than this one holds the name.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn is_elsewhere(&self, pool: &PgPool, digest: &[u8; 32]) -> Result<bool, Error> {
-        let holder = format!(
-            "SELECT EXISTS (
-                SELECT FROM {schema}.{holdings} AS h JOIN {schema}.node AS n ON n.node = h.node
-                WHERE h.digest = $2 AND h.node <> $1::text::uuid
-                    AND n.renewed_at >= clock_timestamp() - make_interval(secs => $3))",
-            schema = self.schema,
-            holdings = self.holdings
-        );
-        let holder = sqlx::query_scalar(AssertSqlSafe(holder))
-            .bind(self.node())
-            .bind(&digest[..])
-            .bind(self.expiry.as_secs_f64());
-        Ok(holder.fetch_one(pool).await?)
-    }
 }
 
 fn columns(batch: &[Holding]) -> (Vec<&[u8]>, Vec<i64>) {

@@ -117,15 +117,13 @@ impl Key {
     /// # Errors
     /// When the plaintext is empty or longer than [`PLAIN_MAX`]; nothing is changed then.
     pub fn seal(&self, nonces: &mut Nonces, frame: &mut [u8]) -> Result<(), Refused> {
-        let length = frame.len().checked_sub(2).and_then(|length| u16::try_from(length).ok());
-        let length = length.filter(|_| frame.len() > FRAME_HEADER_BYTES).ok_or(Refused::Short)?;
+        put_length(frame)?;
         let (header, plain) = frame.split_at_mut(FRAME_HEADER_BYTES);
         let iv = nonces.next_iv();
         let nonce = *iv.first_chunk::<NONCE_LEN>().ok_or(Refused::Short)?;
         let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = self.0.seal_in_place_separate_tag(nonce, Aad::empty(), plain);
         let tag = tag.map_err(|_| Refused::Short)?;
-        header[..2].copy_from_slice(&length.to_le_bytes());
         header[2..2 + IV_BYTES].copy_from_slice(&iv);
         header[2 + IV_BYTES..].copy_from_slice(tag.as_ref());
         Ok(())
@@ -155,6 +153,17 @@ impl Nonces {
         }
         iv
     }
+}
+
+/// Writes a frame's length where it stands, and leaves the rest alone.
+///
+/// # Errors
+/// When the plaintext is empty or longer than [`PLAIN_MAX`]; nothing is changed then.
+pub fn put_length(frame: &mut [u8]) -> Result<(), Refused> {
+    let length = frame.len().checked_sub(2).and_then(|length| u16::try_from(length).ok());
+    let length = length.filter(|_| frame.len() > FRAME_HEADER_BYTES).ok_or(Refused::Short)?;
+    frame[..2].copy_from_slice(&length.to_le_bytes());
+    Ok(())
 }
 
 /// The length of the frame that begins in `buffer`, its own two bytes included, once they are there.

@@ -1,0 +1,2 @@
+DROP TABLE peer_linker.sibling_secret;
+ALTER TABLE peer_linker.node DROP COLUMN address;
