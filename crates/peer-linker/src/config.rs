@@ -21,7 +21,9 @@ pub struct Config {
     #[command(flatten)]
     pub(crate) http: HttpArgs,
     #[command(flatten)]
-    pub(crate) lease: LeaseArgs,
+    pub(crate) lease: pg::LeaseArgs,
+    #[command(flatten)]
+    pub(crate) peers: packets::PeerArgs,
 }
 
 /// What clients may register and ask for.
@@ -80,23 +82,6 @@ pub(crate) struct HttpArgs {
     #[arg(long, env = "HTTP_STALL_TIME", value_name = "TIME", default_value = "60s",
           value_parser = duration::parse)]
     pub(crate) http_stall_time: Duration,
-}
-
-/// How this process is known to its siblings.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Replicas")]
-pub(crate) struct LeaseArgs {
-    /// Name of this replica across restarts, unlike any other's [default: host name and port].
-    #[arg(long, env = "INSTANCE", value_name = "NAME")]
-    pub(crate) instance: Option<String>,
-    /// How often this process says that it lives.
-    #[arg(long, env = "LEASE_RENEWAL", value_name = "TIME", default_value = "5s",
-          value_parser = duration::parse)]
-    pub(crate) lease_renewal: Duration,
-    /// Silence after which another process counts as dead and its pads as free.
-    #[arg(long, env = "LEASE_EXPIRY", value_name = "TIME", default_value = "15s",
-          value_parser = duration::parse)]
-    pub(crate) lease_expiry: Duration,
 }
 
 impl Config {

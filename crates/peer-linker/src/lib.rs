@@ -10,7 +10,7 @@ mod transport;
 
 use std::sync::{Arc, Weak};
 
-use packets::{Line, Packets};
+use packets::Packets;
 use pg::{GroupCommit, GroupLimits, Holding, Lease};
 use service::{About, Context, Gate};
 use sqlx::PgPool;
@@ -18,6 +18,7 @@ use sqlx::PgPool;
 pub use config::Config;
 use domain::{desk::Desk, keeper, meter::Meter, transfers::Transfers};
 use metrics::Metrics;
+use protocol::Way;
 
 /// What the peer-linker process is called and where it listens by default.
 pub const ABOUT: About = About {
@@ -64,8 +65,12 @@ async fn serve_on(
 ) -> anyhow::Result<()> {
     let packets = Packets::new(&config.clients, cx)?;
     let port = listener.local_addr().port();
-    let instance = config.lease.instance.clone().unwrap_or_else(|| pg::instance(port));
-    let lease = Lease::new("peer_linker", "pad", instance, config.lease.lease_expiry);
+    let lease = &config.lease;
+    let lease = Lease::new("peer_linker", "pad", lease.instance(port), lease.lease_expiry);
+    let secret = lease.secret(&pool).await?;
+    let (siblings, siblings_port) =
+        packets.siblings(&config.peers, &secret, pg::vantage(&pool), cx).await?;
+    let lease = lease.reachable_at(siblings.address().to_owned());
     let left = lease.begin(&pool).await?;
     tracing::info!(left_behind = left, "took over");
     let metrics = Arc::new(Metrics::register(&cx.metrics)?);
@@ -75,7 +80,9 @@ async fn serve_on(
     let transfers =
         (bounds.max > 0).then(|| Transfers::new(bounds, metrics, cx.stop.draining().clone()));
     let pass_server_types = config.pads.pass_server_types;
-    let app = transport::App::new(desk, transfers, packets.clone(), pass_server_types);
+    let greet = transport::siblings::greet(&desk);
+    cx.spawn("siblings", siblings.clone().serve(siblings_port, greet));
+    let app = transport::App::new((desk, siblings), transfers, packets.clone(), pass_server_types);
     gate.open();
     packets.serve(listener, app, cx).await
 }
@@ -85,14 +92,14 @@ fn desk(
     (pool, lease): (PgPool, Lease),
     metrics: Arc<Metrics>,
     cx: &Context,
-) -> Arc<Desk<Line>> {
+) -> Arc<Desk<Way>> {
     let mut group = GroupLimits::new("pads");
     // A client waits for its answer.
     group.retry_for = std::time::Duration::from_secs(1);
     let spawner = cx.clone();
     let spawn = move |name, task| spawner.spawn(name, task);
     let meter = Meter::new(config.pads.identity_bandwidth.0, metrics.paused.clone());
-    Arc::new_cyclic(|desk: &Weak<Desk<Line>>| {
+    Arc::new_cyclic(|desk: &Weak<Desk<Way>>| {
         let (desk, database) = (desk.clone(), (pool.clone(), lease.clone()));
         let registers: GroupCommit<Holding, bool> =
             GroupCommit::start(group, &cx.metrics, spawn, move |batch| {

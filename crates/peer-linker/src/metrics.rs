@@ -68,7 +68,7 @@ impl Metrics {
             elsewhere: counter(
                 to,
                 "peer_linker_links_elsewhere_total",
-                "Link requests refused because the pad is at another process.",
+                "Link requests to pads at other processes.",
             )?,
             limited: Limited::ALL.into_iter().map(limited_by).collect(),
             passed_packets: counter(

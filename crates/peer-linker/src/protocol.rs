@@ -1,5 +1,6 @@
 //! Packets to requests, events to packets, for both generations.
 
+pub(crate) mod sibling;
 pub(crate) mod tcp;
 pub(crate) mod ws;
 
@@ -67,19 +68,38 @@ impl Words {
     }
 }
 
-impl domain::line::Line for Line {
+/// The way to whoever has or stands for a pad.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// A client.
+    Client(Line),
+    /// Another process, which stands for a pad of its own.
+    Sibling(Line),
+}
+
+impl Way {
+    fn line(&self) -> &Line {
+        match self {
+            Self::Client(line) | Self::Sibling(line) => line,
+        }
+    }
+}
+
+impl domain::line::Line for Way {
     type Payload = Packet;
 
     fn tell(&self, event: &Event) {
-        let words = match self.wire() {
-            Wire::WebSocket => ws::words(event),
-            Wire::Encrypted => tcp::words(event),
+        let line = self.line();
+        let words = match (self, line.wire()) {
+            (Self::Sibling(_), _) => sibling::words(event, line),
+            (Self::Client(_), Wire::WebSocket) => ws::words(event),
+            (Self::Client(_), Wire::Encrypted) => tcp::words(event),
         };
         let Some(Words { kind, id, body }) = words else { return };
         let sent = match event {
             // What ends with this had all its payload before; what begins after has it behind.
-            Event::Unlinked | Event::Answer { ok: true, .. } => self.ordered(kind, id, &body),
-            _ => self.control(kind, id, &body),
+            Event::Unlinked | Event::Answer { ok: true, .. } => line.ordered(kind, id, &body),
+            _ => line.control(kind, id, &body),
         };
         if let Err(why) = sent {
             tracing::debug!(%why, "not told"); // it is leaving
@@ -88,15 +108,19 @@ impl domain::line::Line for Line {
 
     fn pass(&self, payload: Packet) -> bool {
         // A client that is leaving is unlinked in a moment.
-        self.payload(payload).unwrap_or(false)
+        self.line().payload(payload).unwrap_or(false)
     }
 
     async fn ready(&self) {
-        let _ = Self::ready(self).await;
+        let _ = self.line().ready().await;
     }
 
     fn close(&self) {
-        Self::close(self, 1012, "the pad's name was given out again");
+        self.line().close(1012, "the pad's name was given out again");
+    }
+
+    fn kill(&self) {
+        self.line().kill();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Clients' packets and HTTP requests, handed to the rules.
 
 mod http;
+pub(crate) mod siblings;
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -8,11 +9,16 @@ use ::http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use bytes::Bytes;
 use edge::{Body, Client as Peer, ws::Ended};
 use hyper::body::Incoming;
-use packets::{Close, Line, Opened, Packet, Packets};
+use packets::{Close, Line, Opened, Packet, Packets, Siblings};
 
 use crate::{
-    domain::{desk::Desk, meter::Payer, seat::Seat, transfers::Transfers},
-    protocol::{self, Request as Asked},
+    domain::{
+        desk::Desk,
+        meter::Payer,
+        seat::{Origin, Seat},
+        transfers::Transfers,
+    },
+    protocol::{self, Request as Asked, Way},
 };
 
 /// The service as connections see it.
@@ -20,7 +26,8 @@ use crate::{
 pub(crate) struct App(Arc<Shared>);
 
 struct Shared {
-    desk: Arc<Desk<Line>>,
+    desk: Arc<Desk<Way>>,
+    siblings: Siblings,
     transfers: Option<Transfers>,
     packets: Packets,
     pass_server_types: bool,
@@ -29,12 +36,12 @@ struct Shared {
 impl App {
     /// Without `transfers` there are no HTTP pads.
     pub(crate) fn new(
-        desk: Arc<Desk<Line>>,
+        (desk, siblings): (Arc<Desk<Way>>, Siblings),
         transfers: Option<Transfers>,
         packets: Packets,
         pass_server_types: bool,
     ) -> Self {
-        Self(Arc::new(Shared { desk, transfers, packets, pass_server_types }))
+        Self(Arc::new(Shared { desk, siblings, transfers, packets, pass_server_types }))
     }
 
     /// Who pays for what an HTTP client sends; `None` when it may send nothing.
@@ -80,7 +87,8 @@ impl packets::Service for App {
             None => Payer::Address(address),
         };
         let namespace = protocol::namespace(opened.wire);
-        let seat = self.0.desk.open(namespace, address, opened.line, payer);
+        let origin = Origin { address, payer };
+        let seat = self.0.desk.open(namespace, origin, Way::Client(opened.line));
         Session { shared: self.0.clone(), seat }
     }
 
@@ -92,7 +100,7 @@ impl packets::Service for App {
 /// One activated client.
 pub(crate) struct Session {
     shared: Arc<Shared>,
-    seat: Arc<Seat<Line>>,
+    seat: Arc<Seat<Way>>,
 }
 
 impl packets::Client for Session {
@@ -101,12 +109,17 @@ impl packets::Client for Session {
         match protocol::request(&packet, self.shared.pass_server_types) {
             Asked::Pass => {
                 let bytes = packet.body().len();
-                desk.pass(seat, id, packet, bytes).await;
+                if !desk.pass(seat, packet, bytes).await {
+                    desk.refuse(seat, id);
+                }
             }
             Asked::Register(name) => desk.register(seat, id, name).await,
             Asked::Unregister => desk.unregister(seat, id),
             Asked::Link { requestee, secret } => {
-                desk.link(seat, id, requestee, Bytes::copy_from_slice(secret)).await;
+                let secret = Bytes::copy_from_slice(secret);
+                if let Some(elsewhere) = desk.link(seat, id, requestee, &secret).await {
+                    siblings::ask(&self.shared, seat, id, elsewhere, secret).await;
+                }
             }
             Asked::Answer { requester, ok } => desk.answer(seat, id, requester, ok),
             Asked::Unlink => desk.unlink(seat, id),

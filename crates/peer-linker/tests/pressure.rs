@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Server, until};
+use common::{Server, pair, until};
 use sqlx::PgPool;
 use testkit::pad_client::Generation;
 use tokio::time::{Instant, timeout};
@@ -16,9 +16,13 @@ const MESSAGE: usize = 60_000;
 
 #[sqlx::test(migrator = "pg::MIGRATOR")]
 async fn a_stalled_reader_stops_its_sender_alone_and_loses_nothing(pool: PgPool) {
-    let server = Server::start(&pool, &["--payload-mark", "256kb"]).await;
-    for generation in Generation::BOTH {
-        let (a, b) = server.pair(generation).await;
+    let settings = ["--payload-mark", "256kb"];
+    let server = Server::start(&pool, &settings).await;
+    let second = Server::start(&pool, &settings).await;
+    let places = [[&server, &server], [&server, &second]];
+    for (generation, at) in Generation::BOTH.into_iter().flat_map(|one| places.map(|at| (one, at)))
+    {
+        let (a, b) = pair(at, generation).await;
         let ((mut sending, _rest), (_other, mut receiving)) = (a.into_halves(), b.into_halves());
         let send = async move {
             for number in 0..MESSAGES {
@@ -47,7 +51,11 @@ async fn a_stalled_reader_stops_its_sender_alone_and_loses_nothing(pool: PgPool)
         let (_sending, ()) = tokio::join!(send, receive);
         drop((c, d));
         drop((_rest, _other, receiving, _sending));
-        until("all are gone", async || server.metric("peer_linker_pads", "") == 0.0).await;
+        for server in at {
+            until("all are gone", async || server.metric("peer_linker_pads", "") == 0.0).await;
+            until("no link", async || server.metric("peer_linker_links", "") == 0.0).await;
+            until("no call", async || server.metric("packets_siblings", "") == 0.0).await;
+        }
     }
 }
 
@@ -85,9 +93,13 @@ async fn who_reads_nothing_until_the_deadline_is_unlinked(pool: PgPool) {
 async fn a_partner_that_dies_while_its_reader_is_stalled_is_reported_after_all_it_sent(
     pool: PgPool,
 ) {
-    let server = Server::start(&pool, &["--payload-mark", "256kb"]).await;
-    for generation in Generation::BOTH {
-        let (a, b) = server.pair(generation).await;
+    let settings = ["--payload-mark", "256kb"];
+    let server = Server::start(&pool, &settings).await;
+    let second = Server::start(&pool, &settings).await;
+    let places = [[&server, &server], [&server, &second]];
+    for (generation, at) in Generation::BOTH.into_iter().flat_map(|one| places.map(|at| (one, at)))
+    {
+        let (a, b) = pair(at, generation).await;
         let (mut sending, reading) = a.into_halves();
         let mut sent = 0;
         while timeout(Duration::from_secs(1), sending.send_payload(&[3; MESSAGE])).await.is_ok() {
@@ -106,9 +118,11 @@ async fn a_partner_that_dies_while_its_reader_is_stalled_is_reported_after_all_i
         }
         // What was still in the sender's own kernel when it was killed never reached the service.
         assert!(arrived > 0 && arrived <= sent + 1, "{arrived} of {sent}");
-        until("all are gone", async || server.metric("peer_linker_links", "") == 0.0).await;
+        until("no link", async || server.metric("peer_linker_links", "") == 0.0).await;
         drop((receiving, other));
-        until("all are gone", async || server.metric("peer_linker_pads", "") == 0.0).await;
+        for server in at {
+            until("all are gone", async || server.metric("peer_linker_pads", "") == 0.0).await;
+        }
     }
 }
 

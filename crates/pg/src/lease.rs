@@ -18,7 +18,7 @@ use crate::Error;
 
 pub use args::LeaseArgs;
 pub use holdings::Holding;
-pub use siblings::{SECRET_BYTES, Sibling};
+pub use siblings::{SECRET_BYTES, Sibling, vantage};
 
 /// The lease of this process.
 #[derive(Clone, Debug)]

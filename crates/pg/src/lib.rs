@@ -14,7 +14,7 @@ mod wakeups;
 pub use connect::{DatabaseArgs, connect, watch};
 pub use error::{Error, is_missing_partition, is_transient};
 pub use group::{Batch, GroupCommit, GroupLimits};
-pub use lease::{Holding, Lease, LeaseArgs, Renewal, SECRET_BYTES, Sibling, instance};
+pub use lease::{Holding, Lease, LeaseArgs, Renewal, SECRET_BYTES, Sibling, instance, vantage};
 pub use retry::{Backoff, retry};
 pub use schema::{SCHEMAS, check_schema};
 pub use wakeups::{Subscription, Wake, Wakeups};

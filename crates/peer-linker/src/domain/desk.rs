@@ -10,9 +10,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use edge::LimitKey;
 use parking_lot::{Mutex, MutexGuard};
-use pg::{GroupCommit, Holding, Lease};
+use pg::{GroupCommit, Holding, Lease, Sibling};
 use sqlx::PgPool;
 use tokio::{
     sync::Notify,
@@ -22,9 +21,9 @@ use tokio::{
 use super::{
     event::{ClientId, Effect, Event, Name},
     line::Line,
-    meter::{Meter, Payer},
+    meter::Meter,
     pads::{Limits, Namespace, PadId, PadKey, Pads},
-    seat::Seat,
+    seat::{Origin, Seat},
 };
 use crate::metrics::Metrics;
 
@@ -42,8 +41,6 @@ pub(crate) struct Desk<L> {
     pub(super) metrics: Arc<Metrics>,
     /// The database answers. While it does not, nobody is made to wait for it.
     pub(super) storage_up: AtomicBool,
-    /// Other processes run, so that a pad may be there.
-    pub(super) siblings: AtomicBool,
     /// Told when there is something to give back.
     pub(super) released: Notify,
 }
@@ -51,17 +48,25 @@ pub(crate) struct Desk<L> {
 struct State<L> {
     pads: Pads,
     seats: HashMap<ClientId, Arc<Seat<L>>>,
+    /// The seats that are other processes', with the process.
+    siblings: HashMap<ClientId, Node>,
     /// Pads to give back to the database. No more than were registered before it went away.
     releases: VecDeque<Holding>,
     effects: Vec<Effect>,
 }
 
-/// Where a pad is. Links to pads at other processes are refused until replicas can talk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whereabouts {
-    HereOrNowhere,
-    Elsewhere,
+/// A pad at another process that a client here asks for.
+pub(crate) struct Elsewhere {
+    /// Where it is.
+    pub(crate) sibling: Sibling,
+    /// What it is called.
+    pub(crate) key: PadKey,
+    /// What the client's own pad is called.
+    pub(crate) requester: Name,
 }
+
+/// Another process, as its lease names it.
+pub(crate) type Node = [u8; 16];
 
 impl<L: Line> Desk<L> {
     pub(crate) fn new(
@@ -73,6 +78,7 @@ impl<L: Line> Desk<L> {
         let state = State {
             pads: Pads::new(limits),
             seats: HashMap::new(),
+            siblings: HashMap::new(),
             releases: VecDeque::new(),
             effects: Vec::new(),
         };
@@ -85,22 +91,36 @@ impl<L: Line> Desk<L> {
             meter,
             metrics,
             storage_up: AtomicBool::new(true),
-            siblings: AtomicBool::new(false),
             released: Notify::new(),
         }
     }
 
     /// Seats a client that has connected.
-    pub(crate) fn open(
+    pub(crate) fn open(&self, namespace: Namespace, origin: Origin, line: L) -> Arc<Seat<L>> {
+        self.seat(namespace, Some(origin), line, |_, _| {})
+    }
+
+    /// Seats the process `node`, which stands for one of its pads.
+    pub(crate) fn open_sibling(&self, key: PadKey, line: L, node: Node) -> Arc<Seat<L>> {
+        let seat = self.seat(key.namespace, None, line, |state, client| {
+            state.siblings.insert(client, node);
+        });
+        self.decide(self.state.lock(), |pads, out| pads.stand_for(seat.client, key, out));
+        seat
+    }
+
+    fn seat(
         &self,
         namespace: Namespace,
-        address: LimitKey,
+        origin: Option<Origin>,
         line: L,
-        payer: Payer,
+        note: impl FnOnce(&mut State<L>, ClientId),
     ) -> Arc<Seat<L>> {
         let client = ClientId(self.next_client.fetch_add(1, Ordering::Relaxed));
-        let seat = Arc::new(Seat::new(client, namespace, address, line, payer));
-        self.state.lock().seats.insert(client, seat.clone());
+        let seat = Arc::new(Seat::new(client, namespace, origin, line));
+        let mut state = self.state.lock();
+        state.seats.insert(client, seat.clone());
+        note(&mut state, client);
         seat
     }
 
@@ -108,18 +128,20 @@ impl<L: Line> Desk<L> {
     pub(crate) fn gone(&self, seat: &Seat<L>) {
         let mut state = self.state.lock();
         state.seats.remove(&seat.client);
+        state.siblings.remove(&seat.client);
         self.decide(state, |pads, out| pads.gone(seat.client, out));
     }
 
     /// Registers a pad, here and in the database.
     pub(crate) async fn register(&self, seat: &Seat<L>, id: u32, name: &[u8]) {
+        let Some(Origin { address, .. }) = &seat.origin else { return self.refuse(seat, id) };
         if !self.storage_up.load(Ordering::Relaxed) {
             return self.refuse(seat, id);
         }
         let key = PadKey { namespace: seat.namespace, name: Name::from(name) };
         let digest = key.digest();
         let reserved = self.decide(self.state.lock(), |pads, out| {
-            pads.reserve(seat.client, id, key, seat.address, out)
+            pads.reserve(seat.client, id, key, *address, out)
         });
         let Some(reserved) = reserved else { return };
         let held = Holding { digest, number: reserved.0 };
@@ -154,17 +176,43 @@ impl<L: Line> Desk<L> {
         self.decide(self.state.lock(), |pads, out| pads.unregister(seat.client, id, out));
     }
 
-    /// Asks for a link to the pad of that name.
-    pub(crate) async fn link(&self, seat: &Seat<L>, id: u32, requestee: &[u8], secret: Bytes) {
+    /// Asks for a link to the pad of that name. When it is at another process nothing is said yet:
+    /// that one has to be asked, and [`Desk::asked_elsewhere`] or [`Desk::refuse`] called then.
+    pub(crate) async fn link(
+        &self,
+        seat: &Seat<L>,
+        id: u32,
+        requestee: &[u8],
+        secret: &Bytes,
+    ) -> Option<Elsewhere> {
         let requestee = Name::from(requestee);
         let key = PadKey { namespace: seat.namespace, name: requestee.clone() };
-        if self.locate(&key).await == Whereabouts::Elsewhere {
+        let Some(sibling) = self.locate(&key).await else {
+            self.link_here(seat, id, requestee, secret.clone());
+            return None;
+        };
+        let requester = self.state.lock().pads.may_ask(seat.client, &requestee, secret);
+        if requester.is_some() {
             self.metrics.elsewhere.inc();
-            return self.refuse(seat, id);
+        } else {
+            self.refuse(seat, id);
         }
+        requester.map(|requester| Elsewhere { sibling, key, requester })
+    }
+
+    /// As [`Desk::link`], to a pad of this process.
+    pub(crate) fn link_here(&self, seat: &Seat<L>, id: u32, requestee: Name, secret: Bytes) {
         let now = Instant::now();
         self.decide(self.state.lock(), |pads, out| {
             pads.link(seat.client, id, (requestee, secret), now, out);
+        });
+    }
+
+    /// The process at `there` has put the client's request to the pad it stands for.
+    pub(crate) fn asked_elsewhere(&self, seat: &Seat<L>, id: u32, there: &Seat<L>, secret: Bytes) {
+        let now = Instant::now();
+        self.decide(self.state.lock(), |pads, out| {
+            pads.asked_elsewhere(seat.client, id, there.client, secret, now, out);
         });
     }
 
@@ -180,21 +228,28 @@ impl<L: Line> Desk<L> {
         self.decide(self.state.lock(), |pads, out| pads.unlink(seat.client, id, out));
     }
 
-    /// Passes payload of `bytes` bytes on; waits as long as the client should not be read. A client
-    /// that is not linked gets its refusal.
-    pub(crate) async fn pass(&self, seat: &Seat<L>, id: u32, payload: L::Payload, bytes: usize) {
-        self.meter.spend(&seat.payer, bytes).await;
-        if seat.pass(payload).await {
+    /// Passes payload of `bytes` bytes on; waits as long as the client should not be read. `false`
+    /// when it is not linked.
+    pub(crate) async fn pass(&self, seat: &Seat<L>, payload: L::Payload, bytes: usize) -> bool {
+        if let Some(Origin { payer, .. }) = &seat.origin {
+            self.meter.spend(payer, bytes).await;
+        }
+        let passed = seat.pass(payload).await;
+        if passed {
             self.metrics.passed_packets.inc();
             self.metrics.passed_bytes.inc_by(bytes as u64);
-        } else {
-            self.refuse(seat, id);
         }
+        passed
     }
 
     /// Refuses a request.
     pub(crate) fn refuse(&self, seat: &Seat<L>, id: u32) {
         seat.line.tell(&Event::Answer { id, ok: false });
+    }
+
+    /// This process, as its siblings name it.
+    pub(crate) fn node(&self) -> Node {
+        self.lease.id().into_bytes()
     }
 
     /// What each identity may send.
@@ -243,23 +298,31 @@ impl<L: Line> Desk<L> {
         }
     }
 
+    /// Ends the connections with processes that do not live any more.
+    pub(super) fn forsake(&self, living: &[Sibling]) {
+        let state = self.state.lock();
+        for (client, node) in &state.siblings {
+            let lives = living.iter().any(|sibling| sibling.node == *node);
+            if let Some(seat) = state.seats.get(client).filter(|_| !lives) {
+                seat.line.kill();
+            }
+        }
+    }
+
     /// Whether nobody is connected and nothing is left to be said to the database.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state.lock();
         state.seats.is_empty() && state.releases.is_empty()
     }
 
-    /// Asks the database only when the pad is not here and somebody else might have it.
-    async fn locate(&self, key: &PadKey) -> Whereabouts {
-        if !self.siblings.load(Ordering::Relaxed) || self.state.lock().pads.is_here(key) {
-            return Whereabouts::HereOrNowhere;
+    /// The process where a pad is that is not here. Asks the database, unless it is away.
+    async fn locate(&self, key: &PadKey) -> Option<Sibling> {
+        if !self.storage_up.load(Ordering::Relaxed) || self.state.lock().pads.is_here(key) {
+            return None;
         }
         let digest = key.digest();
-        let asked = timeout(LOCATE, self.lease.is_elsewhere(&self.pool, &digest)).await;
-        match asked {
-            Ok(Ok(true)) => Whereabouts::Elsewhere,
-            _ => Whereabouts::HereOrNowhere,
-        }
+        let asked = timeout(LOCATE, self.lease.holder(&self.pool, &digest)).await;
+        asked.ok()?.ok()?
     }
 
     /// Lets the rules decide and does what follows, all under one lock: what clients are told comes

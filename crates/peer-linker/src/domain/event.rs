@@ -52,6 +52,9 @@ pub(crate) enum Event {
         /// The link request's.
         id: u32,
     },
+    /// A request the client was told of is over. For siblings only: a client learns it when it
+    /// answers.
+    Unasked,
     /// The link is over, by the other side's doing.
     Unlinked,
 }

@@ -60,7 +60,7 @@ async fn keep_lease<L: Line>(desk: Arc<Desk<L>>, renewal: Duration, stop: Cancel
 
 async fn renew<L: Line>(desk: &Desk<L>) -> Result<(), pg::Error> {
     let renewal = desk.lease.renew(&desk.pool).await?;
-    desk.siblings.store(renewal.siblings > 0, Ordering::Relaxed);
+    desk.forsake(&desk.lease.siblings(&desk.pool).await?);
     if renewal.swept > 0 {
         tracing::info!(pads = renewal.swept, "swept what a dead process left");
     }

@@ -18,6 +18,9 @@ pub(crate) trait Line: Clone + Send + Sync + 'static {
     /// Waits until there is room for payload, or the connection is over.
     fn ready(&self) -> impl Future<Output = ()> + Send;
 
-    /// Ends the connection after what is queued.
+    /// Ends the connection after what is queued: the client's pad is somebody else's now.
     fn close(&self);
+
+    /// Ends the connection at once.
+    fn kill(&self);
 }

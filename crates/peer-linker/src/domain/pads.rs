@@ -7,6 +7,7 @@
 //! or [`Event::Denied`], unless its owner leaves first. Requests belong to pads, not to names: who
 //! takes over a name takes over nothing else.
 
+mod elsewhere;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -99,6 +100,8 @@ pub(crate) struct Pads {
     /// When which pad's request ends.
     deadlines: BTreeSet<(Instant, PadId)>,
     links: usize,
+    /// Pads that stand for others elsewhere.
+    elsewhere: usize,
     /// Requests of all pads, and what they weigh.
     requests: usize,
     request_bytes: usize,
@@ -107,7 +110,9 @@ pub(crate) struct Pads {
 struct Pad {
     key: PadKey,
     client: ClientId,
-    address: LimitKey,
+    /// Where its client comes from; `None` when it stands for a pad at another process: then nobody
+    /// finds it by its name here.
+    address: Option<LimitKey>,
     /// Not yet while the database is being asked.
     registered: bool,
     linked: Option<PadId>,
@@ -153,6 +158,7 @@ impl Pads {
             waiting: HashMap::new(),
             deadlines: BTreeSet::new(),
             links: 0,
+            elsewhere: 0,
             requests: 0,
             request_bytes: 0,
         }
@@ -187,6 +193,7 @@ impl Pads {
             self.by_client.insert(client, pad);
             *self.by_address.entry(address).or_default() += 1;
             let (linked, asking, asked) = (None, None, VecDeque::new());
+            let address = Some(address);
             let entry = Pad { key, client, address, registered: false, linked, asking, asked };
             self.pads.insert(pad, entry);
             return Some(pad);
@@ -259,7 +266,7 @@ impl Pads {
 
     /// How many pads there are, links, and requests that wait for an answer or a pad.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        (self.pads.len(), self.links, self.requests)
+        (self.pads.len() - self.elsewhere, self.links, self.requests)
     }
 
     fn registered(&self, key: &PadKey) -> Option<PadId> {
@@ -285,6 +292,9 @@ impl Pads {
                 self.deny(requester, 0, out);
             }
         }
+        if entry.address.is_none() {
+            return true;
+        }
         // One that is not registered may be in a moment, as far as the database is concerned.
         out.push(Effect::Release(pad, entry.key.digest()));
         entry.registered
@@ -306,12 +316,16 @@ impl Pads {
 
     fn forget(&mut self, pad: PadId) -> Option<Pad> {
         let entry = self.pads.remove(&pad)?;
-        self.by_key.remove(&entry.key);
         self.by_client.remove(&entry.client);
-        if let Some(count) = self.by_address.get_mut(&entry.address) {
+        let Some(address) = entry.address else {
+            self.elsewhere -= 1;
+            return Some(entry);
+        };
+        self.by_key.remove(&entry.key);
+        if let Some(count) = self.by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                self.by_address.remove(&entry.address);
+                self.by_address.remove(&address);
             }
         }
         Some(entry)

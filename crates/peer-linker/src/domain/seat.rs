@@ -14,25 +14,31 @@ use edge::LimitKey;
 pub(crate) struct Seat<L> {
     pub(super) client: ClientId,
     pub(super) namespace: Namespace,
-    pub(super) address: LimitKey,
+    /// `None` for another process.
+    pub(super) origin: Option<Origin>,
     pub(super) line: L,
-    /// Who pays for what it sends.
-    pub(super) payer: Payer,
     partner: Mutex<Option<L>>,
     /// Told when `partner` changes.
     parted: Notify,
+}
+
+/// Whom a client counts for.
+pub(crate) struct Origin {
+    /// Where it comes from.
+    pub(crate) address: LimitKey,
+    /// Who pays for what it sends.
+    pub(crate) payer: Payer,
 }
 
 impl<L: Line> Seat<L> {
     pub(super) fn new(
         client: ClientId,
         namespace: Namespace,
-        address: LimitKey,
+        origin: Option<Origin>,
         line: L,
-        payer: Payer,
     ) -> Self {
         let (partner, parted) = (Mutex::new(None), Notify::new());
-        Self { client, namespace, address, line, payer, partner, parted }
+        Self { client, namespace, origin, line, partner, parted }
     }
 
     pub(super) fn join(&self, partner: &L) {

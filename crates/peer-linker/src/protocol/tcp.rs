@@ -33,7 +33,7 @@ pub(super) fn request(kind: u16, body: &[u8]) -> Request<'_> {
 pub(super) fn words(event: &Event) -> Option<Words> {
     match event {
         Event::Answer { id, ok } => Words::of(if *ok { SUCCESS } else { ERROR }, Id::Of(*id)),
-        Event::Forwarded { .. } | Event::Taken { .. } => None,
+        Event::Forwarded { .. } | Event::Taken { .. } | Event::Unasked => None,
         Event::Granted { id } => Words::of(SUCCESS, Id::Of(*id)),
         Event::Denied { id, .. } | Event::Withdrawn { id } => Words::of(ERROR, Id::Of(*id)),
         Event::Unlinked => Words::of(linker::UNLINKED, Id::Own),

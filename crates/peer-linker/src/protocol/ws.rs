@@ -39,7 +39,7 @@ pub(super) fn words(event: &Event) -> Option<Words> {
         Event::Forwarded { id } | Event::Taken { id } => Words::of(SUCCESS, Id::Of(*id)),
         Event::Granted { .. } => Words::of(linker::LINK_SUCCESS, Id::Own),
         Event::Denied { by, .. } => Words::of(linker::LINK_DENIED, Id::Of(*by)),
-        Event::Withdrawn { .. } => None,
+        Event::Withdrawn { .. } | Event::Unasked => None,
         Event::Unlinked => Words::of(linker::UNLINKED, Id::Own),
         Event::Auth { requester, secret } => {
             let mut body = Vec::new();

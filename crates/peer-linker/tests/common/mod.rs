@@ -47,10 +47,7 @@ impl Server {
 
     /// Two clients with the pads `a` and `b`, linked at `a`'s request.
     pub(crate) async fn pair(&self, generation: Generation) -> (PadClient, PadClient) {
-        let mut a = self.pad(generation, b"a").await;
-        let mut b = self.pad(generation, b"b").await;
-        a.link_to(&mut b, b"b", b"secret").await.unwrap();
-        (a, b)
+        pair([self, self], generation).await
     }
 
     /// The sum of a metric over its labels, or over those in `label`.
@@ -68,6 +65,14 @@ impl Server {
     pub(crate) fn abandon(&self) {
         self.cx.stop.killed().cancel();
     }
+}
+
+/// Two clients, one at each server, with the pads `a` and `b`, linked at `a`'s request.
+pub(crate) async fn pair(at: [&Server; 2], generation: Generation) -> (PadClient, PadClient) {
+    let mut a = at[0].pad(generation, b"a").await;
+    let mut b = at[1].pad(generation, b"b").await;
+    a.link_to(&mut b, b"b", b"secret").await.unwrap();
+    (a, b)
 }
 
 impl Drop for Server {

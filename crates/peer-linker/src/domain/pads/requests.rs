@@ -59,6 +59,7 @@ impl Pads {
             match to {
                 Target::Pad(requestee) => {
                     self.unask(requestee, pad);
+                    self.unasked(requestee, out);
                     out.push(Effect::Limited(Limited::AnswerTime));
                     out.push(Effect::Tell(client, Event::Denied { id, by: 0 }));
                 }
@@ -85,17 +86,43 @@ impl Pads {
         now: Instant,
         out: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
+        self.check_ask(pad, &requestee, &secret)?;
         let own = self.pads.get(&pad).ok_or(None)?;
-        let (namespace, name) = (own.key.namespace, own.key.name.clone());
-        let is_free = own.linked.is_none() && own.asking.is_none();
-        if !is_free || requestee.is_empty() || name.len() + secret.len() > namespace.auth_room() {
-            return Err(None);
-        }
+        let (namespace, is_elsewhere) = (own.key.namespace, own.is_elsewhere());
         let key = PadKey { namespace, name: requestee };
         match self.registered(&key) {
             Some(other) => self.forward(pad, id, other, secret, now, out),
+            None if is_elsewhere => Err(None),
             None => self.wait(pad, id, key, secret, now),
         }
+    }
+
+    /// Whether the pad may ask for anything now, and this can be put to anybody.
+    pub(super) fn check_ask(
+        &self,
+        pad: PadId,
+        requestee: &Name,
+        secret: &Bytes,
+    ) -> Result<(), Refusal> {
+        let own = self.pads.get(&pad).ok_or(None)?;
+        let is_free = own.linked.is_none() && own.asking.is_none();
+        let fits = own.key.name.len() + secret.len() <= own.key.namespace.auth_room();
+        if is_free && fits && !requestee.is_empty() { Ok(()) } else { Err(None) }
+    }
+
+    /// As [`Pads::forward`], if the pad is still free to ask.
+    pub(super) fn forward_free(
+        &mut self,
+        pad: PadId,
+        id: u32,
+        requestee: PadId,
+        secret: Bytes,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let name = self.pads.get(&requestee).ok_or(None)?.key.name.clone();
+        self.check_ask(pad, &name, &secret)?;
+        self.forward(pad, id, requestee, secret, now, out)
     }
 
     fn forward(
@@ -240,6 +267,7 @@ impl Pads {
                 let mut asked = other.into_iter().flat_map(|other| &mut other.asked);
                 if let Some(asked) = asked.find(|asked| asked.requester == Some(pad)) {
                     asked.requester = None;
+                    self.unasked(requestee, out);
                 }
             }
             Target::Name(key, secret) => self.stop_waiting(pad, &key, &secret),

@@ -1,5 +1,6 @@
 //! Rules by example; sequences at random are in [`model`].
 
+mod across;
 mod model;
 
 use std::net::{IpAddr, Ipv4Addr};

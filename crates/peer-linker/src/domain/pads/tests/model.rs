@@ -125,7 +125,7 @@ impl Ledger {
                     let place = links.iter().position(is_it);
                     links.remove(place.expect("only what is joined is parted"));
                 }
-                Effect::Tell(_, Event::Auth { .. } | Event::Unlinked)
+                Effect::Tell(_, Event::Auth { .. } | Event::Unlinked | Event::Unasked)
                 | Effect::Release(..)
                 | Effect::Limited(_) => {}
             }
