@@ -48,10 +48,9 @@ pub(crate) fn pump<C: Client>(
     stream: Stream,
     codec: Codec,
     mut session: Session<C>,
-    common: Arc<Common>,
     cx: &Context,
 ) -> impl Future<Output = ()> + use<C> {
-    let place = Place::enter(&common, session.line.shared());
+    let place = Place::enter(&session.common, session.line.shared());
     let mut conn = Conn::new(stream, codec, session.line.shared().clone(), cx.stop.clone());
     if session.client.is_some() {
         conn.activated();

@@ -132,8 +132,8 @@ async fn connection<S: Service>(accepted: Accepted, port: Port<S>) {
         };
         let Port { service, common, cx } = port;
         // In a task of its own: this one has room for an HTTP connection.
-        let session = Session::new(service, codec.wire(), peer, common.clone());
-        cx.spawn("encrypted", pump(stream, codec, session, common, &cx));
+        let session = Session::new(service, codec.wire(), peer, common);
+        cx.spawn("encrypted", pump(stream, codec, session, &cx));
     } else if first.is_ascii_alphabetic() {
         edge::serve_connection(stream, peer, port, edge_port, stop).await;
     } else {
@@ -193,8 +193,8 @@ impl<S: Service> Port<S> {
         let running = upgrading.socket().then(move |socket| {
             let running = socket.ok().map(|socket| {
                 let (stream, early) = socket.into_parts();
-                let session = Session::new(service, Wire::WebSocket, peer, common.clone());
-                pump(stream, Codec::websocket(early), session, common, &cx)
+                let session = Session::new(service, Wire::WebSocket, peer, common);
+                pump(stream, Codec::websocket(early), session, &cx)
             });
             OptionFuture::from(running).map(drop)
         });

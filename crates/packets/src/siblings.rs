@@ -202,7 +202,7 @@ impl Sibling {
     /// Hands its packets to `client` until the connection is over.
     pub fn run<C: Client>(self, client: C) {
         let Self { stream, codec, peer, line, common, cx, .. } = self;
-        let session = Session::active(client, peer, line, common.clone());
-        cx.spawn("sibling", pump(stream, codec, session, common, &cx));
+        let session = Session::active(client, peer, line, common);
+        cx.spawn("sibling", pump(stream, codec, session, &cx));
     }
 }

@@ -35,15 +35,9 @@ pub(crate) enum Codec {
 
 pub(crate) struct Encrypted {
     buffer: BytesMut,
-    seal: Seal,
+    /// `None` inside TLS: a frame's IV and tag mean nothing there.
+    seal: Option<(Key, Nonces)>,
     last_id: u8,
-}
-
-/// What keeps a frame from others.
-enum Seal {
-    Key(Key, Nonces),
-    /// TLS around all of it; a frame's IV and tag mean nothing.
-    Tls,
 }
 
 impl Codec {
@@ -56,7 +50,7 @@ impl Codec {
 
     /// For an encrypted connection, after its handshake; `early` came right behind it.
     pub(crate) fn encrypted(key: Key, nonces: Nonces, early: BytesMut) -> Self {
-        Self::framed(early, Seal::Key(key, nonces))
+        Self::framed(early, Some((key, nonces)))
     }
 
     /// For packets of the WebSocket generation from another server; nobody masks them.
@@ -66,10 +60,10 @@ impl Codec {
 
     /// For packets of the encrypted generation inside TLS.
     pub(crate) fn within_tls(early: BytesMut) -> Self {
-        Self::framed(early, Seal::Tls)
+        Self::framed(early, None)
     }
 
-    fn framed(buffer: BytesMut, seal: Seal) -> Self {
+    fn framed(buffer: BytesMut, seal: Option<(Key, Nonces)>) -> Self {
         Self::Encrypted(Box::new(Encrypted { buffer, seal, last_id: 0 }))
     }
 
@@ -114,7 +108,7 @@ impl Codec {
             (Self::Encrypted(encrypted), Carrier::Encrypted(mut frame)) => {
                 encrypted.address(&mut frame, queued.own_id);
                 // Every packet has a header and none is longer than a frame takes.
-                if encrypted.seal.close(&mut frame).is_ok() {
+                if encrypted.close(&mut frame).is_ok() {
                     out.push_back(frame.freeze());
                 }
             }
@@ -131,26 +125,21 @@ impl Codec {
     }
 }
 
-impl Seal {
+impl Encrypted {
     fn open(&self, frame: &mut [u8]) -> Result<(), Refused> {
-        match self {
-            Self::Key(key, _) => key.open(frame),
-            Self::Tls => Ok(()),
-        }
+        self.seal.as_ref().map_or(Ok(()), |(key, _)| key.open(frame))
     }
 
     fn close(&mut self, frame: &mut [u8]) -> Result<(), Refused> {
-        match self {
-            Self::Key(key, nonces) => key.seal(nonces, frame),
-            Self::Tls => cipher::put_length(frame),
+        match &mut self.seal {
+            Some((key, nonces)) => key.seal(nonces, frame),
+            None => cipher::put_length(frame),
         }
     }
-}
 
-impl Encrypted {
     fn next(&mut self, metrics: &Metrics) -> Option<Incoming> {
         let mut frame = cipher::split_frame(&mut self.buffer)?;
-        Some(match self.seal.open(&mut frame) {
+        Some(match self.open(&mut frame) {
             Ok(()) => match Packet::from_frame(frame) {
                 Ok(packet) => Incoming::Packet(packet),
                 Err(_) => {
