@@ -1,6 +1,8 @@
 //! HTTP: which handler a request reaches, and what its end looks like.
 
 mod body;
+mod client;
+mod demo;
 mod dht;
 mod negotiate;
 mod pages;
@@ -134,7 +136,11 @@ async fn dispatch(call: Call, path: &str) -> Result<Response<Body>, Failed> {
             Some(room) if get && call.format == Format::Events => stream::open(call, room).await,
             Some(room) if get => room::describe(&call, room),
             Some(_) => Err(Error::Method.into()),
-            None => Err(Error::NotFound.into()),
+            None => match client::find(path) {
+                Some(file) if get => Ok(client::send(file, &call.parts.headers)),
+                Some(_) => Err(Error::Method.into()),
+                None => Err(Error::NotFound.into()),
+            },
         },
     }
 }

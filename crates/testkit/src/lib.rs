@@ -8,7 +8,8 @@
 //! * [`keys`], [`relay_client`], [`signal_client`] speak PeerLink the way an honest client does,
 //!   [`book_client`] peerbook's two dialects;
 //! * [`nats`] is a NATS server that may be killed, [`proxy`] a balancer and a link with faults;
-//! * [`smtp_sink`] takes a service's mail, [`webdriver`] drives a real browser, [`totp`] is an authenticator.
+//! * [`smtp_sink`] takes a service's mail, [`webdriver`] drives a real browser, [`turn_server`] is a
+//!   real coturn, [`totp`] is an authenticator.
 //!
 //! Everything started here ends when its owner is dropped, when the test panics, and (through
 //! the kernel) when the test's process is killed.
@@ -31,6 +32,7 @@ pub mod smtp_sink;
 pub mod time;
 pub mod tls;
 pub mod totp;
+pub mod turn_server;
 pub mod vectors;
 pub mod webdriver;
 

@@ -118,7 +118,8 @@ fn page(value: &Value) -> String {
          <meta name=\"viewport\" content=\"width=device-width\"><title>Signaling mesh node</title>\
          <style>{STYLE}</style></head>\n<body><h1>Signaling mesh node</h1>\n<dl>\n{fields}</dl>\n\
          <pre>{}</pre>\n<p><a href=\"/\">node</a> · <a href=\"/nodes\">nodes</a> · \
-         <a href=\"/ip\">ip</a> · <a href=\"/token\">token</a></p>\n</body></html>\n",
+         <a href=\"/ip\">ip</a> · <a href=\"/token\">token</a> · \
+         <a href=\"/demo\">demo</a> · <a href=\"/client.js\">client.js</a></p>\n</body></html>\n",
         escape(&whole)
     )
 }
