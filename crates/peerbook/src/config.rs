@@ -1,5 +1,7 @@
 //! Settings of the peerbook service.
 
+#[cfg(feature = "webrtc")]
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use edge::limit::Allowance;
@@ -34,6 +36,52 @@ pub struct Config {
     pub(crate) mail: MailArgs,
     #[command(flatten)]
     pub(crate) turn: TurnArgs,
+    #[cfg(feature = "webrtc")]
+    #[command(flatten)]
+    pub(crate) rtc: RtcArgs,
+}
+
+/// Connections by WebRTC.
+#[cfg(feature = "webrtc")]
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "WebRTC")]
+pub(crate) struct RtcArgs {
+    /// UDP address for connections by WebRTC; without it `/offer` answers 404.
+    #[arg(long, env = "RTC_LISTEN", value_name = "ADDRESS")]
+    pub(crate) rtc_listen: Option<SocketAddr>,
+    /// Our addresses as clients see them [default: the one listened at].
+    #[arg(long, env = "RTC_PUBLIC_IP", value_name = "IP", value_delimiter = ',')]
+    pub(crate) rtc_public_ip: Vec<IpAddr>,
+    /// Whose offers are taken besides those of verified peers: they may register.
+    #[arg(long, env = "RTC_STRANGERS", value_name = "WHO", default_value = "bearer")]
+    pub(crate) rtc_strangers: Strangers,
+    /// Connections at a time.
+    #[arg(long, env = "RTC_MAX", value_name = "COUNT", default_value_t = 2_000)]
+    pub(crate) rtc_max: usize,
+    /// Connections at a time from one address (IPv4, or IPv6 /64).
+    #[arg(long, env = "RTC_MAX_PER_ADDRESS", value_name = "COUNT", default_value_t = 32)]
+    pub(crate) rtc_max_per_address: usize,
+    /// How long a connection may take until its channel is open.
+    #[arg(long, env = "RTC_CONNECT_WITHIN", value_name = "TIME", default_value = "30s",
+          value_parser = duration::parse)]
+    pub(crate) rtc_connect_within: Duration,
+    /// How long a connection lasts; clients come again.
+    #[arg(long, env = "RTC_MAX_AGE", value_name = "TIME", default_value = "1h",
+          value_parser = duration::parse)]
+    pub(crate) rtc_max_age: Duration,
+}
+
+/// Whose offers are taken besides those of verified peers.
+#[cfg(feature = "webrtc")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Strangers {
+    /// Nobody's.
+    None,
+    /// Of those with any `Authorization: Bearer`, as clients send that want to register. The others
+    /// hear 401, by which clients know that they have to log in.
+    Bearer,
+    /// Everybody's.
+    All,
 }
 
 /// How sockets are kept.

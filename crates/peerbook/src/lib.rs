@@ -97,21 +97,54 @@ async fn serve_on(
         if answers { gate.open() } else { gate.close("the database does not answer") }
     };
     cx.spawn("database-watch", pg::watch(pool, cx.stop.draining().clone(), report));
+    let limiter = Arc::new(Limiter::new(&Allowances {
+        peer_frames: config.limits.peer_frames.0,
+        peer_bytes: None,
+        address_frames: config.limits.address_frames.0,
+        address_bytes: config.limits.address_bytes.0,
+    }));
+    #[cfg(feature = "webrtc")]
+    let rtc = {
+        let desk = Arc::new(desk(&pages, &limiter));
+        let (args, bounds) = (config.rtc.clone(), bounds(&config));
+        transport::rtc::WebRtc::start(args, bounds, desk, &config.public_url, cx).await?
+    };
     let app = App {
+        #[cfg(feature = "webrtc")]
+        rtc,
         mail: pages.mail.clone(),
         pages,
         limits: Arc::new(limits(&config)),
-        limiter: Arc::new(Limiter::new(&Allowances {
-            peer_frames: config.limits.peer_frames.0,
-            peer_bytes: None,
-            address_frames: config.limits.address_frames.0,
-            address_bytes: config.limits.address_bytes.0,
-        })),
+        limiter,
         addresses: config.limits.address_http.0.map(|rate| Keyed::new(rate, ADDRESSES)),
         book,
         cx: cx.clone(),
     };
     edge::serve(listener, Endpoint(Arc::new(app)), cx).await
+}
+
+/// What conversations over data channels need, which is what the pages have.
+#[cfg(feature = "webrtc")]
+fn desk(pages: &Pages, limiter: &Arc<Limiter>) -> protocol::channel::Desk {
+    protocol::channel::Desk {
+        book: pages.book.clone(),
+        limiter: limiter.clone(),
+        mail: pages.mail.clone(),
+        codes: pages.codes.clone(),
+        ice: pages.ice.clone(),
+        metrics: pages.metrics.clone(),
+        require_totp: pages.require_totp,
+    }
+}
+
+#[cfg(feature = "webrtc")]
+fn bounds(config: &Config) -> transport::rtc::Bounds {
+    let sockets = &config.sockets;
+    transport::rtc::Bounds {
+        message_bytes: sockets.max_message,
+        outbox_bytes: sockets.outbox_bytes,
+        outbox_frames: sockets.outbox_frames,
+    }
 }
 
 /// Mail, links and codes, and the pages that use them.

@@ -1,23 +1,23 @@
 //! Messages to decisions, decisions to messages: one connection's conversation.
 
+#[cfg(feature = "webrtc")]
+pub(crate) mod channel;
+
 use std::{ops::ControlFlow, sync::Arc};
 
 use edge::{
     meter::{Exceeded, Limiter, Meter},
-    ws::{Close, Frame, Outbox},
+    ws::{Close, Frame},
 };
-use proto::book::{
-    Command, Envelope, Message, Subject,
-    encode::{self, Extras},
-    sdp,
-};
+use proto::book::{Command, Envelope, Message, Subject, encode::Extras};
 
 use crate::{
     domain::{
         book::{Admission, Book},
         change::Change,
-        circle::Forwarded,
         connection::Connection,
+        delivery::Delivery,
+        line::Line,
         properties,
     },
     error::Error,
@@ -44,7 +44,7 @@ impl Conversation {
         book: Arc<Book>,
         limiter: Arc<Limiter>,
         admission: Admission,
-        line: Outbox,
+        line: Line,
     ) -> Self {
         let connection = book.open(admission, line);
         let meter = Meter::new(connection.address);
@@ -68,8 +68,7 @@ impl Conversation {
             return ControlFlow::Break(Close::new(1007, "not a JSON object"));
         };
         match message {
-            Message::Envelope(envelope) if self.forward(&envelope, text.len()) => {}
-            Message::Envelope(envelope) => Box::pin(self.explain(&envelope)).await,
+            Message::Envelope(envelope) => self.pass_on(&envelope, text.len()).await,
             Message::Command(command) => Box::pin(self.obey(command)).await,
             Message::Ignored(_) if !self.is_in() => self.status(401, BLOCKED),
             Message::Ignored(_) => {}
@@ -81,56 +80,16 @@ impl Conversation {
         self.connection.circle().is_some_and(|circle| circle.is_open_to(&self.connection))
     }
 
-    /// Passes an envelope on; `false` when the database has to be asked why it cannot be.
-    fn forward(&self, envelope: &Envelope<'_>, size: usize) -> bool {
-        let metrics = &self.book.metrics;
-        let Some(circle) = self.connection.circle() else {
-            metrics.blocked.inc();
-            self.status(401, BLOCKED);
-            return true;
-        };
-        let Some(target) = envelope.target.as_ref().and_then(|target| target.as_str()) else {
-            metrics.unknown.inc();
-            self.not_found("");
-            return true;
-        };
-        if self.book.settings.check_sdp
-            && envelope.descriptions().any(|raw| sdp::contradicts(raw, &self.connection.fp))
-        {
-            metrics.contradicted.inc();
-            self.status(401, CONTRADICTED);
-            return true;
-        }
-        let capacity = encode::envelope_capacity(size);
-        match circle.forward(&self.connection, envelope, target, capacity) {
-            Forwarded::Sent => metrics.sent.inc(),
-            Forwarded::Blocked => {
-                metrics.blocked.inc();
-                self.status(401, BLOCKED);
-            }
-            Forwarded::Offline => {
-                metrics.offline.inc();
-                self.not_found(target);
-            }
-            Forwarded::Unknown => return false,
-        }
-        true
-    }
-
-    /// Tells why nobody got an envelope whose target the user does not have.
-    async fn explain(&self, envelope: &Envelope<'_>) {
-        let target = envelope.target.as_ref().and_then(|target| target.as_str()).unwrap_or("");
-        if let Err(why) = self.book.pay_errand(&self.connection.fp) {
-            return self.failed(&why);
-        }
-        match self.book.is_somebodys(target).await {
-            Ok(true) => {
-                self.book.metrics.foreign.inc();
-                self.status(401, FOREIGN);
-            }
-            Ok(false) => {
-                self.book.metrics.unknown.inc();
-                self.not_found(target);
+    /// Passes an envelope on; tells when it cannot be.
+    async fn pass_on(&self, envelope: &Envelope<'_>, bytes: usize) {
+        match self.book.deliver(&self.connection, envelope, bytes).await {
+            Ok(Delivery::Sent) => {}
+            Ok(Delivery::Blocked) => self.status(401, BLOCKED),
+            Ok(Delivery::Contradicted) => self.status(401, CONTRADICTED),
+            Ok(Delivery::Foreign) => self.status(401, FOREIGN),
+            Ok(Delivery::Offline | Delivery::Unknown) => {
+                let target = envelope.target.as_ref().and_then(|target| target.as_str());
+                self.not_found(target.unwrap_or(""));
             }
             Err(why) => self.failed(&why),
         }

@@ -3,6 +3,7 @@
 //! A connection speaks one [`Dialect`], chosen by its query. [`Message`] reads what it sends;
 //! [`encode`] writes what it is told, in its own dialect.
 
+pub mod channel;
 pub mod encode;
 mod id;
 mod message;

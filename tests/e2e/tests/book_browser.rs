@@ -5,9 +5,8 @@
 //! pass. Screenshots of every page are left in the target directory, under `tmp/peerbook-pages`.
 #![allow(missing_docs, clippy::print_stdout, reason = "a test")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
@@ -17,8 +16,8 @@ use testkit::process::{Port, Service};
 use testkit::smtp_sink::SmtpSink;
 use testkit::totp;
 use testkit::webdriver::{Browser, Tab, installed};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+
+mod common;
 
 const PEER: &str = include_str!("peer.html");
 const PHONE: (u32, u32) = (390, 844);
@@ -53,7 +52,7 @@ impl World {
             .start()
             .await?;
         let browser = Browser::start(DESKTOP.0, DESKTOP.1).await?;
-        let (book, app) = (port.address(), serve_app().await?);
+        let (book, app) = (port.address(), common::serve(PEER).await?);
         Ok(Some(Self {
             browser,
             mail,
@@ -153,27 +152,6 @@ async fn call(from: &Peer<'_>, to: &Peer<'_>, target: &str) -> anyhow::Result<()
         ensure!(errors == json!([]), "{}: {errors}", peer.name);
     }
     Ok(())
-}
-
-/// A server of one page, which is the app.
-async fn serve_app() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let address = listener.local_addr()?;
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\nconnection: close";
-    let answer = Arc::new(format!("{head}\r\ncontent-length: {}\r\n\r\n{PEER}", PEER.len()));
-    #[expect(clippy::disallowed_methods, reason = "a test's server has no service context")]
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = Arc::clone(&answer);
-            tokio::spawn(async move {
-                // A browser that hangs up early asks again.
-                let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
-                let _ = stream.shutdown().await;
-            });
-        }
-    });
-    Ok(address)
 }
 
 /// The page on which a user decides.

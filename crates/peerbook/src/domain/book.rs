@@ -12,7 +12,6 @@ use std::{
 use edge::{
     LimitKey,
     limit::{Keyed, Rate},
-    ws::Outbox,
 };
 use moka::sync::Cache;
 use parking_lot::Mutex;
@@ -26,6 +25,7 @@ use super::{
     change::{Change, Changed},
     circle::{Circle, UNVERIFIED},
     connection::Connection,
+    line::Line,
     lobby::Lobby,
     secret,
 };
@@ -138,6 +138,8 @@ pub(crate) struct Hello {
     pub(crate) token: Option<String>,
     /// The certificate the client showed at the TLS handshake has this SHA-256.
     pub(crate) certificate: Option<[u8; 32]>,
+    /// It comes over a data channel, whose handshake has checked the fingerprint.
+    pub(crate) by_dtls: bool,
 }
 
 /// What was found out about a [`Hello`]; the connection can be opened.
@@ -410,9 +412,10 @@ impl Book {
         let known = store::peer::find(&self.pool, fp).await?;
         if let Some(known) = known.as_ref().filter(|known| known.peer.verified) {
             let by_token = has_bearer(&known.peer, hello.token.as_deref());
-            let proof = match (by_certificate, by_token) {
-                (true, _) => Some("certificate"),
-                (_, true) => Some("bearer"),
+            let proof = match (hello.by_dtls, by_certificate, by_token) {
+                (true, _, _) => Some("dtls"),
+                (_, true, _) => Some("certificate"),
+                (_, _, true) => Some("bearer"),
                 _ => None,
             };
             let recorded = known.peer.proof.as_deref() == proof
@@ -425,7 +428,8 @@ impl Book {
             return Ok(Admission { hello, circle: Some(circle), calls, proven, mail: None });
         }
         let mail = self.ask_for(&hello, known.map(|known| known.account)).await?;
-        Ok(Admission { hello, circle: None, calls, proven: by_certificate, mail })
+        let proven = hello.by_dtls || by_certificate;
+        Ok(Admission { hello, circle: None, calls, proven, mail })
     }
 
     /// Records the request of an unknown peer; whom to write to about it.
@@ -453,7 +457,7 @@ impl Book {
     }
 
     /// Opens the connection of an admission: it is let in, or told to wait.
-    pub(crate) fn open(self: &Arc<Self>, admission: Admission, line: Outbox) -> Arc<Connection> {
+    pub(crate) fn open(self: &Arc<Self>, admission: Admission, line: Line) -> Arc<Connection> {
         let Admission { hello, circle, calls, proven, .. } = admission;
         let Hello { ask, dialect, .. } = hello;
         let nonce = secret::token();

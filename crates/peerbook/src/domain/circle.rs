@@ -252,7 +252,7 @@ impl Circle {
                     encode::envelope(link.dialect, from, envelope, out);
                 })
             });
-            sent |= link.line.send(frame.clone()).is_ok();
+            sent |= link.line.send(frame.clone());
         }
         if sent { Forwarded::Sent } else { Forwarded::Offline }
     }
@@ -341,10 +341,12 @@ impl State {
 
     /// Tells a connection that it is in: the status, and in the README's dialect the list.
     fn greet(&self, uid: &str, connection: &Connection, token: Option<&str>) {
-        let extras = Extras { uid: Some(uid), nonce: Some(&connection.nonce), token };
-        connection.status(200, VERIFIED, extras);
+        connection.welcome(uid, token);
         if connection.dialect == Dialect::Readme {
             connection.tell(&self.list(uid, Dialect::Readme));
+        }
+        if let Some(frame) = connection.line.equipment(uid) {
+            connection.tell(&frame);
         }
     }
 

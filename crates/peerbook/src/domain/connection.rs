@@ -1,27 +1,27 @@
-//! One open WebSocket, as the rules see it.
+//! One open WebSocket or data channel, as the rules see it.
 
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
-use edge::{
-    LimitKey,
-    ws::{Frame, Outbox},
-};
+use edge::{LimitKey, ws::Frame};
 use proto::book::{
     Dialect, Fingerprint,
     encode::{self, Extras},
 };
 
-use super::circle::Circle;
+use super::{
+    circle::{Circle, VERIFIED},
+    line::Line,
+};
 use crate::store::peer::Introduction;
 
-/// One open WebSocket.
+/// One open WebSocket or data channel.
 pub(crate) struct Connection {
     pub(crate) fp: Fingerprint,
     pub(crate) dialect: Dialect,
-    pub(crate) line: Outbox,
+    pub(crate) line: Line,
     /// What a proof made on this connection has to be made over.
     pub(crate) nonce: String,
     pub(crate) address: LimitKey,
@@ -37,7 +37,7 @@ impl Connection {
     pub(crate) fn new(
         introduction: Introduction,
         dialect: Dialect,
-        line: Outbox,
+        line: Line,
         nonce: String,
         address: LimitKey,
         proven: bool,
@@ -56,7 +56,7 @@ impl Connection {
 
     /// Queues a frame; a connection that is over needs none.
     pub(crate) fn tell(&self, frame: &Frame) {
-        let _ = self.line.send(frame.clone());
+        self.line.send(frame.clone());
     }
 
     /// Tells a status.
@@ -64,8 +64,20 @@ impl Connection {
         self.tell(&Frame::text(encode::status(code, text, extras)));
     }
 
-    /// Tells that nothing else is heard until the peer is approved, or proves itself.
+    /// Tells that it is in.
+    pub(super) fn welcome(&self, uid: &str, token: Option<&str>) {
+        let extras = Extras { uid: Some(uid), nonce: Some(&self.nonce), token };
+        // Clients of data channels take the text of a 200 for the user's id.
+        let text = if self.line.is_channel() { uid } else { VERIFIED };
+        self.status(200, text, extras);
+    }
+
+    /// Tells that nothing else is heard until the peer is approved, or proves itself. Clients of
+    /// data channels ask instead.
     pub(crate) fn wait(&self, text: &str) {
+        if self.line.is_channel() {
+            return;
+        }
         self.status(401, text, Extras { nonce: Some(&self.nonce), ..Extras::default() });
     }
 

@@ -82,6 +82,17 @@ impl Ice {
         Ok(found.filter(|(_, peer)| has_bearer(peer, Some(secret))).map(|(user, _)| user.uid))
     }
 
+    /// Whether there are any servers.
+    #[cfg(feature = "webrtc")]
+    pub(crate) fn is_set(&self) -> bool {
+        self.args.turn_secret.is_some() && !self.args.turn_urls.is_empty()
+    }
+
+    /// The servers as JSON text.
+    pub(crate) fn text(&self, user: &str) -> String {
+        serde_json::to_string(&self.servers(user)).unwrap_or_else(|_| "[]".to_owned())
+    }
+
     /// The servers, with a credential for `user`; none without a secret.
     pub(crate) fn servers(&self, user: &str) -> Vec<IceServer> {
         let Some(secret) = &self.args.turn_secret else { return Vec::new() };

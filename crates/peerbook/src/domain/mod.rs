@@ -9,12 +9,16 @@ pub(crate) mod book;
 pub(crate) mod change;
 pub(crate) mod circle;
 pub(crate) mod connection;
+pub(crate) mod delivery;
 pub(crate) mod ice;
 pub(crate) mod keeper;
+pub(crate) mod line;
 pub(crate) mod lobby;
 pub(crate) mod mail;
 pub(crate) mod page_metrics;
 pub(crate) mod pairing;
+#[cfg(feature = "webrtc")]
+pub(crate) mod pipe;
 pub(crate) mod proof;
 pub(crate) mod properties;
 pub(crate) mod secret;

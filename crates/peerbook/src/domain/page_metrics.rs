@@ -5,6 +5,8 @@ use prometheus::{
     register_int_gauge_with_registry,
 };
 
+use super::totp::Verdict;
+
 /// Counters of mail, pages and one-time passwords.
 pub(crate) struct PageMetrics {
     /// By kind and outcome.
@@ -20,6 +22,17 @@ pub(crate) struct PageMetrics {
 }
 
 impl PageMetrics {
+    /// Counts a code that was judged.
+    pub(crate) fn count_code(&self, verdict: Verdict) {
+        let label = match verdict {
+            Verdict::Right => "right",
+            Verdict::Wrong => "wrong",
+            Verdict::Locked => "locked",
+            Verdict::NotEnrolled => return,
+        };
+        self.codes.with_label_values(&[label]).inc();
+    }
+
     /// Registers all of them.
     pub(crate) fn register(to: &Registry) -> prometheus::Result<Self> {
         Ok(Self {

@@ -87,6 +87,19 @@ impl Book {
         Ok(true)
     }
 
+    /// The user a fingerprint is a verified peer of, or else the one it asked last.
+    ///
+    /// # Errors
+    /// The database's.
+    #[cfg(feature = "webrtc")]
+    pub(crate) async fn known(
+        &self,
+        fp: &Fingerprint,
+    ) -> Result<Option<(super::Account, super::Peer)>, Error> {
+        let known = store::peer::find(&self.pool, fp).await?;
+        Ok(known.map(|known| (known.account, known.peer)))
+    }
+
     async fn take_proof(
         self: &Arc<Self>,
         connection: &Arc<Connection>,

@@ -26,7 +26,7 @@ pub(crate) enum Place {
     /// `/login`, open to anybody.
     Login,
     /// A command of a connected peer.
-    #[expect(dead_code, reason = "commands come with the data-channel interface")]
+    #[cfg_attr(not(feature = "webrtc"), expect(dead_code, reason = "of data channels only"))]
     Command,
 }
 

@@ -3,6 +3,8 @@
 pub(crate) mod body;
 pub(crate) mod pages;
 pub(crate) mod respond;
+#[cfg(feature = "webrtc")]
+pub(crate) mod rtc;
 mod verify;
 mod ws;
 
@@ -28,6 +30,9 @@ pub(crate) struct App {
     pub(crate) book: Arc<Book>,
     pub(crate) mail: Arc<Mail>,
     pub(crate) pages: Pages,
+    /// Connections by WebRTC, if they are on.
+    #[cfg(feature = "webrtc")]
+    pub(crate) rtc: Option<Arc<rtc::WebRtc>>,
     pub(crate) cx: Context,
     /// What sockets may use.
     pub(crate) limits: Arc<Limits>,
@@ -94,10 +99,25 @@ async fn dispatch(
         return app.pages.answer(page, parts, body, client.limit_key()).await;
     }
     let call = Call { app, parts, body, client };
+    #[cfg(feature = "webrtc")]
+    if let Some(rtc) = call.app.rtc.clone() {
+        if path == "/offer" {
+            return rtc.offer(call).await;
+        }
+        if let Some(id) = path.strip_prefix("/candidates/") {
+            return rtc.candidates(id, call).await;
+        }
+    }
     match path {
         "/verify" => verify::verify(call).await,
         _ => respond::text(StatusCode::NOT_FOUND, "Not found"),
     }
+}
+
+/// What stands behind `Authorization: Bearer`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    value.strip_prefix("Bearer ").map(str::trim).filter(|token| !token.is_empty())
 }
 
 fn with_cors(path: &str, headers: &HeaderMap, mut response: Response<Body>) -> Response<Body> {

@@ -182,18 +182,8 @@ impl Pages {
     /// Judges a code, counted.
     async fn code(&self, uid: &str, place: Place, code: &str) -> Result<Verdict, pg::Error> {
         let verdict = self.codes.check(uid, place, code).await?;
-        self.count_code(verdict);
+        self.metrics.count_code(verdict);
         Ok(verdict)
-    }
-
-    fn count_code(&self, verdict: Verdict) {
-        let label = match verdict {
-            Verdict::Right => "right",
-            Verdict::Wrong => "wrong",
-            Verdict::Locked => "locked",
-            Verdict::NotEnrolled => return,
-        };
-        self.metrics.codes.with_label_values(&[label]).inc();
     }
 
     /// Minutes a fresh link works.

@@ -13,11 +13,12 @@ use proto::{
     query::{self, Param},
 };
 
-use super::{App, respond};
+use super::{App, bearer, respond};
 use crate::{
     domain::{
         Introduction,
         book::{Ask, Hello},
+        line::Line,
         properties,
     },
     protocol::Conversation,
@@ -43,10 +44,7 @@ pub(super) async fn open(
         (None, None) => return bad("Peer not found: "),
     };
     let Some(fp) = Fingerprint::new(&fp) else { return bad("Peer not found: ") };
-    let bearer = request
-        .headers()
-        .get(http::header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned));
+    let bearer = bearer(request.headers()).map(str::to_owned);
     let (answer, upgrading) = match edge_ws::upgrade(request) {
         Ok(accepted) => accepted,
         Err(refusal) => return refusal,
@@ -61,6 +59,7 @@ pub(super) async fn open(
         dialect,
         token: one(&query, "token").or(bearer),
         certificate: client.certificate,
+        by_dtls: false,
     };
     let (fp, address) = (hello.ask.who.fp.clone(), hello.ask.address);
     let mut admission = match app.book.admit(hello).await {
@@ -77,7 +76,8 @@ pub(super) async fn open(
         }
     }
     let (book, limiter) = (app.book.clone(), app.limiter.clone());
-    let session = move |line| Session(Conversation::open(book, limiter, admission, line));
+    let session =
+        move |line| Session(Conversation::open(book, limiter, admission, Line::Socket(line)));
     app.cx.spawn("socket", upgrading.pump(app.limits.clone(), session, &app.cx));
     answer
 }

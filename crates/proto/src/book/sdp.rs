@@ -16,6 +16,19 @@ pub fn contradicts(description: Raw<'_>, sender: &Fingerprint) -> bool {
     fingerprints_of(description, 0).is_some_and(|found| found.iter().any(|one| *one != digest))
 }
 
+/// Whose certificate an SDP names, written as clients write it: 64 upper-case hexadecimal digits.
+///
+/// `None` unless there is exactly one `a=fingerprint:sha-256`, perhaps repeated.
+pub fn fingerprint(sdp: &[u8]) -> Option<Fingerprint> {
+    let found = listed(sdp);
+    let first = found.first()?;
+    if *first == [0; 32] || found.iter().any(|other| other != first) {
+        return None;
+    }
+    let digits: String = first.iter().map(|byte| format!("{byte:02X}")).collect();
+    Fingerprint::new(&digits)
+}
+
 /// The SHA-256 fingerprints of a description; `None` when it is none that we can read.
 fn fingerprints_of(description: Raw<'_>, depth: u8) -> Option<Vec<[u8; 32]>> {
     match description.kind() {
@@ -117,6 +130,15 @@ mod tests {
             serde_json::to_string(&sdp(0xab)).unwrap()
         );
         assert!(check(&twice, 0xab));
+    }
+
+    #[test]
+    fn an_sdp_names_one_certificate_or_none() {
+        assert_eq!(fingerprint(sdp(0xab).as_bytes()), Some(sender(0xab)));
+        assert_eq!(fingerprint((sdp(0xab) + &sdp(0xab)).as_bytes()), Some(sender(0xab)));
+        assert_eq!(fingerprint((sdp(0xab) + &sdp(0xcd)).as_bytes()), None);
+        assert_eq!(fingerprint(b"v=0\r\na=fingerprint:sha-256 xyz\r\n"), None);
+        assert_eq!(fingerprint(b"v=0\r\na=fingerprint:sha-1 AB\r\n"), None);
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Pages {
         }
         let form = visit.form().await?;
         let verdict = self.codes.confirm(&user.uid, form.text("otp")).await?;
-        self.count_code(verdict);
+        self.metrics.count_code(verdict);
         if verdict != Verdict::Right {
             return Ok(enrol_page(&user, token, &offered, Some(WRONG)));
         }

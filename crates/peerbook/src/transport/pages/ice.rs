@@ -1,11 +1,11 @@
 //! `/iceservers`, first called `/turn`.
 
-use edge::Body;
-use http::{Response, StatusCode};
+use http::StatusCode;
 
 use proto::book::Fingerprint;
 
 use super::{Answer, Pages, Refused, Visit, answer};
+use crate::transport::bearer;
 
 impl Pages {
     /// Servers with a credential, for who may have one: everybody when opened; the holder of a
@@ -18,21 +18,12 @@ impl Pages {
         let Some(user) = self.ice_user(visit).await? else {
             return Ok(answer::text(StatusCode::UNAUTHORIZED, "Unauthorized"));
         };
-        Ok(self.servers(&user))
-    }
-
-    fn servers(&self, user: &str) -> Response<Body> {
-        match serde_json::to_vec(&self.ice.servers(user)) {
-            Ok(text) => answer::json(StatusCode::OK, text),
-            Err(_) => answer::text(StatusCode::INTERNAL_SERVER_ERROR, "Servers not available"),
-        }
+        Ok(answer::json(StatusCode::OK, self.ice.text(&user)))
     }
 
     /// Under whose name coturn counts, if anybody's.
     async fn ice_user(&self, visit: &Visit) -> Result<Option<String>, Refused> {
-        let bearer = visit.parts.headers.get(http::header::AUTHORIZATION);
-        let bearer = bearer.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        if let Some(token) = bearer.map(str::trim) {
+        if let Some(token) = bearer(&visit.parts.headers) {
             if let Some(grant) = self.tokens.find(token).await? {
                 return Ok(Some(grant.uid));
             }

@@ -1,0 +1,86 @@
+//! Passing an envelope on, or finding out why it cannot be.
+
+use proto::book::{Envelope, encode, sdp};
+
+use super::{book::Book, circle::Forwarded, connection::Connection};
+use crate::error::Error;
+
+/// What became of an envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// On its way.
+    Sent,
+    /// The sender may not send.
+    Blocked,
+    /// The SDP names another certificate than the sender's.
+    Contradicted,
+    /// The target is one of the user's, but not there.
+    Offline,
+    /// Nobody's peer.
+    Unknown,
+    /// Another user's peer.
+    Foreign,
+}
+
+impl Book {
+    /// Passes an envelope of `bytes` on, and counts what became of it.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`] when the sender names too many targets that its user does not have; the
+    /// database's, which is asked about those.
+    pub(crate) async fn deliver(
+        &self,
+        from: &Connection,
+        envelope: &Envelope<'_>,
+        bytes: usize,
+    ) -> Result<Delivery, Error> {
+        let done = match self.forward(from, envelope, bytes) {
+            Some(done) => done,
+            // A rare case that would make every future larger.
+            None => Box::pin(self.explain(from, envelope)).await?,
+        };
+        let metrics = &self.metrics;
+        match done {
+            Delivery::Sent => &metrics.sent,
+            Delivery::Blocked => &metrics.blocked,
+            Delivery::Contradicted => &metrics.contradicted,
+            Delivery::Offline => &metrics.offline,
+            Delivery::Unknown => &metrics.unknown,
+            Delivery::Foreign => &metrics.foreign,
+        }
+        .inc();
+        Ok(done)
+    }
+
+    /// `None` when the database has to be asked why it cannot be passed on.
+    fn forward(
+        &self,
+        from: &Connection,
+        envelope: &Envelope<'_>,
+        bytes: usize,
+    ) -> Option<Delivery> {
+        let Some(circle) = from.circle() else { return Some(Delivery::Blocked) };
+        let Some(target) = envelope.target.as_ref().and_then(|target| target.as_str()) else {
+            return Some(Delivery::Unknown);
+        };
+        if self.settings.check_sdp
+            && envelope.descriptions().any(|raw| sdp::contradicts(raw, &from.fp))
+        {
+            return Some(Delivery::Contradicted);
+        }
+        match circle.forward(from, envelope, target, encode::envelope_capacity(bytes)) {
+            Forwarded::Sent => Some(Delivery::Sent),
+            Forwarded::Blocked => Some(Delivery::Blocked),
+            Forwarded::Offline => Some(Delivery::Offline),
+            Forwarded::Unknown => None,
+        }
+    }
+
+    /// Tells a target that the user does not have: another user's, or nobody's.
+    async fn explain(&self, from: &Connection, envelope: &Envelope<'_>) -> Result<Delivery, Error> {
+        self.pay_errand(&from.fp)?;
+        let target = envelope.target.as_ref().and_then(|target| target.as_str()).unwrap_or("");
+        let foreign = self.is_somebodys(target).await?;
+        Ok(if foreign { Delivery::Foreign } else { Delivery::Unknown })
+    }
+}
