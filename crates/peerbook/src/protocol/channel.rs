@@ -117,7 +117,7 @@ impl ChannelConversation {
             Ask::Verify { target, otp } => self.verify(target, otp).await,
             Ask::Rename { target, name } => {
                 const NOT_OURS: &str = "target does not belong to the user";
-                let (uid, target) = (self.uid()?, fingerprint(target, NOT_OURS)?);
+                let (uid, target) = (self.uid()?, fingerprint(target.as_ref(), NOT_OURS)?);
                 let name = Name::lenient(name.as_ref().map_or("", text));
                 match book.rename(uid, &target, name).await {
                     Err(Error::UnknownPeer) => Err(Refusal::Told(NOT_OURS)),
@@ -186,7 +186,7 @@ impl ChannelConversation {
     /// A peer lets another one in, which it may name before that was ever heard of.
     async fn verify(&self, target: Option<Str<'_>>, otp: Option<Str<'_>>) -> Obeyed {
         const NOT_OURS: &str = "target peer is not owned by client";
-        let (uid, target) = (self.uid()?, fingerprint(target, NOT_OURS)?);
+        let (uid, target) = (self.uid()?, fingerprint(target.as_ref(), NOT_OURS)?);
         self.may_decide(uid, otp.as_ref(), "Invalid OTP").await?;
         let who = Introduction {
             fp: target.clone(),
@@ -211,7 +211,7 @@ impl ChannelConversation {
 
     async fn delete(&self, target: Option<Str<'_>>, otp: Option<Str<'_>>) -> Obeyed {
         const NOT_OURS: &str = "target does not belong to the user";
-        let (uid, target) = (self.uid()?, fingerprint(target, NOT_OURS)?);
+        let (uid, target) = (self.uid()?, fingerprint(target.as_ref(), NOT_OURS)?);
         self.may_decide(uid, otp.as_ref(), INVALID).await?;
         match self.desk.book.remove(uid, &target).await {
             Err(Error::UnknownPeer) => Err(Refusal::Told(NOT_OURS)),
@@ -263,8 +263,8 @@ fn text<'a>(text: &'a Str<'_>) -> &'a str {
     text.as_str().unwrap_or("")
 }
 
-fn fingerprint(target: Option<Str<'_>>, missing: &'static str) -> Result<Fingerprint, Refusal> {
-    let fp = target.as_ref().and_then(|target| Fingerprint::new(text(target)));
+fn fingerprint(target: Option<&Str<'_>>, missing: &'static str) -> Result<Fingerprint, Refusal> {
+    let fp = target.and_then(|target| Fingerprint::new(text(target)));
     fp.ok_or(Refusal::Told(missing))
 }
 
