@@ -2,43 +2,42 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use edge::LimitKey;
 use edge::limit::{Keyed, Rate};
+use parking_lot::RwLock;
 use pg::{GroupCommit, GroupLimits};
-use proto::mesh::Room;
-use proto::mesh::price::{self, Kind};
+use proto::mesh::descriptor::Signed;
 use proto::mesh::token::Secret;
+use proto::mesh::{NodeKey, Room, unhex};
 use service::{Context, Stop};
 use sqlx::PgPool;
+use tokio::sync::{Notify, mpsc};
 
 use crate::config::Config;
 use crate::domain::dht::{Dht, Settings};
-use crate::domain::load::Sampler;
+use crate::domain::egress::Rules;
+use crate::domain::mesh::{Federation, Mesh, Rulebook};
 use crate::domain::node::{Node, Pricing};
+use crate::domain::posts::{Outcome, Paid};
 use crate::domain::replay::Seen;
-use crate::domain::rooms::{Bounds, Rooms, farewell};
+use crate::domain::rooms::{Bounds, Rooms};
 use crate::error::Error;
+use crate::federation::discovery::{CANDIDATES, Candidates};
+use crate::federation::{self, feed};
 use crate::metrics::Metrics;
-use crate::store::post::{self, Paid};
+use crate::store::post;
 use crate::store::secret;
-use crate::transport::respond;
+use crate::tasks;
+use crate::transport::outgoing::Outgoing;
 
 /// Addresses counted at the same time.
 const ADDRESSES: usize = 200_000;
-/// Between samples of the load.
-const SAMPLE: Duration = Duration::from_secs(1);
-/// Between a stream's signs of life.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Every second sign of life carries a fresh token and price.
-const PRICE_EVERY: u32 = 2;
-/// Between rounds of forgetting.
-const SWEEP: Duration = Duration::from_secs(10);
-/// Between looks at whether used proofs were lost.
-const BOOT_CHECK: Duration = Duration::from_secs(5);
+/// Questions of other nodes from one address.
+const ASKS: Rate = Rate { burst: 60, per_second: 10 };
 /// What waits longer for its commit is told to try again.
 const RETRY_FOR: Duration = Duration::from_secs(2);
 
@@ -56,15 +55,40 @@ pub(crate) struct App {
     /// Free look-ups by address.
     pub(crate) gets: Keyed<LimitKey>,
     pub(crate) denied: HashSet<Room>,
-    seen: Seen,
-    payments: GroupCommit<Paid, bool>,
+    /// Requests for who we are, and links, by address.
+    pub(crate) asks: Keyed<LimitKey>,
+    pub(crate) mesh: Mesh,
+    pub(crate) outgoing: Outgoing,
+    /// This replica's name among the node's.
+    pub(crate) replica: String,
+    /// The node's own descriptor, once its key is stamped.
+    pub(crate) descriptor: RwLock<Option<Signed>>,
+    pub(crate) announce_port: u16,
+    /// Another replica listens to something new.
+    pub(crate) interest_heard: Notify,
+    /// Descriptors that linked nodes told of.
+    pub(crate) candidates: mpsc::Sender<Signed>,
+    pub(crate) candidates_in: Candidates,
+    /// Some posts were not told of: the queue was full.
+    pub(crate) overrun: AtomicBool,
+    pub(crate) cx: Context,
+    /// Proofs that were used.
+    pub(crate) seen: Seen,
+    /// Posts that listeners here were given.
+    pub(crate) heard: Seen,
+    payments: GroupCommit<Paid, Outcome>,
+    untold: mpsc::Sender<i64>,
+    cuts: RwLock<HashSet<NodeKey>>,
 }
 
 impl App {
     /// Finds out who the node is, joins the DHT, starts what runs beside the requests.
+    ///
+    /// `port` is the one that is listened on.
     pub(crate) async fn start(
         pool: PgPool,
         config: &Config,
+        port: u16,
         cx: &Context,
     ) -> anyhow::Result<Arc<Self>> {
         let settled = identity(&pool, config).await?;
@@ -95,8 +119,26 @@ impl App {
         let denied = denied.collect::<Result<_, _>>().context("--room-deny")?;
         let posts = config.rooms.address_posts;
         let gets = config.dht.free_gets;
+        let node = Node::new(settled.seed, settled.secret(), pricing, cx.clock.clone());
+        let rules = rulebook(config, node.key())?;
+        let (untold, to_tell) = mpsc::channel(feed::UNTOLD);
+        let (candidates, candidates_in) = mpsc::channel(CANDIDATES);
         let app = Arc::new(Self {
-            node: Node::new(settled.seed, settled.secret(), pricing, cx.clock.clone()),
+            node,
+            outgoing: Outgoing::new(rules.egress.clone())?,
+            mesh: Mesh::new(rules),
+            replica: proto::mesh::hex(&rand::random::<[u8; 8]>()),
+            descriptor: RwLock::default(),
+            announce_port: config.mesh.announce_port.unwrap_or(port),
+            interest_heard: Notify::new(),
+            candidates,
+            candidates_in: candidates_in.into(),
+            overrun: AtomicBool::new(false),
+            asks: Keyed::new(ASKS, ADDRESSES),
+            cx: cx.clone(),
+            heard: Seen::default(),
+            untold,
+            cuts: RwLock::default(),
             rooms: Rooms::new(bounds(config)),
             dht: dht(config)?,
             metrics,
@@ -112,20 +154,24 @@ impl App {
             pool,
             config: config.clone(),
         });
-        app.spawn(settled.root, cx);
+        tasks::start(&app, settled.root, cx);
+        feed::start(&app, to_tell, cx);
+        federation::own::start(&app, cx);
+        federation::view::start(&app, cx);
+        federation::interest::start(&app, cx);
+        federation::leader::start(&app, cx);
         Ok(app)
     }
 
     /// Uses up a proof, with what it pays for; once, on whichever replica.
-    pub(crate) async fn spend(&self, paid: Paid) -> Result<(), Error> {
+    pub(crate) async fn spend(&self, paid: Paid) -> Result<Outcome, Error> {
         let hash = paid.hash;
         if !self.seen.insert(hash, self.node.clock.now_ms()) {
             return Err(Error::PowReplayed);
         }
-        let bytes = paid.post.as_ref().map_or(0, |post| post.event.len()) + 64;
-        match self.payments.write_sized(paid, bytes).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::PowReplayed),
+        match self.write(paid).await {
+            Ok(Outcome::Replayed) => Err(Error::PowReplayed),
+            Ok(outcome) => Ok(outcome),
             Err(why) => {
                 tracing::warn!(error = &why as &dyn std::error::Error, "a payment was not kept");
                 self.seen.forget(&hash);
@@ -134,81 +180,35 @@ impl App {
         }
     }
 
-    /// What a post to a room costs anybody now, as an event.
-    fn price_event(&self, room: &Room, recent: u32) -> Option<Bytes> {
-        // Tokens for one address have to be fetched from it.
-        if self.config.work.token_bind_ip {
-            return None;
-        }
-        let quote = self.node.quote_for(Kind::Post, recent, None);
-        let value = serde_json::json!({
-            "room": room.to_string(),
-            "token": quote.token,
-            "height": price::height(quote.work),
-            "target": respond::target(quote.work),
-            "recent": recent,
-        });
-        Some(Bytes::from(format!("event: price\ndata: {value}\n\n")))
+    /// Writes a payment, without looking whether it was seen.
+    pub(crate) async fn write(&self, paid: Paid) -> Result<Outcome, pg::Error> {
+        let bytes = paid.post.as_ref().map_or(0, |post| post.event.len()) + 64;
+        self.payments.write_sized(paid, bytes).await
     }
 
-    fn spawn(self: &Arc<Self>, root: Vec<u8>, cx: &Context) {
-        let app = self.clone();
-        cx.spawn("mesh-load", async move {
-            let work = async {
-                let mut sampler = Sampler::new(app.config.work.load_file.clone());
-                loop {
-                    tokio::time::sleep(SAMPLE).await;
-                    if let Some(height) = app.node.sample(sampler.sample()) {
-                        app.metrics.height.set(i64::from(height));
-                        let now_ms = app.node.clock.now_ms();
-                        app.rooms.each(now_ms, |room, recent| app.price_event(room, recent));
-                    }
-                }
-            };
-            let _: Option<()> = app.stop.draining().run_until_cancelled(work).await;
-        });
-        let app = self.clone();
-        cx.spawn("mesh-heartbeat", async move {
-            let work = async {
-                for beat in 1_u32.. {
-                    tokio::time::sleep(HEARTBEAT).await;
-                    let now_ms = app.node.clock.now_ms();
-                    let alive = Bytes::from_static(b": hb\n\n");
-                    let with_price = beat % PRICE_EVERY == 0;
-                    app.rooms.each(now_ms, |room, recent| {
-                        let price = with_price.then(|| app.price_event(room, recent)).flatten();
-                        Some(price.unwrap_or_else(|| alive.clone()))
-                    });
-                }
-            };
-            let _: Option<()> = app.stop.draining().run_until_cancelled(work).await;
-            app.rooms.end_all(&farewell("shutdown"));
-        });
-        let (pool, stop) = (self.pool.clone(), self.stop.clone());
-        cx.spawn("mesh-janitor", async move {
-            let work = async {
-                loop {
-                    match post::sweep(&pool).await {
-                        Ok(true) => {}
-                        Ok(false) | Err(_) => tokio::time::sleep(SWEEP).await,
-                    }
-                }
-            };
-            let _: Option<()> = stop.draining().run_until_cancelled(work).await;
-        });
-        let app = self.clone();
-        cx.spawn("mesh-boot", async move {
-            let work = async {
-                loop {
-                    tokio::time::sleep(BOOT_CHECK).await;
-                    // While the database is away nothing is spent either.
-                    if let Ok(boot_id) = secret::boot_id(&app.pool, rand::random()).await {
-                        app.node.renew_secret(Secret::derive(&root, &boot_id));
-                    }
-                }
-            };
-            let _: Option<()> = app.stop.draining().run_until_cancelled(work).await;
-        });
+    /// Tells the other replicas of a post that was written.
+    pub(crate) fn tell_of(&self, outcome: Outcome) {
+        if let Outcome::Posted(number) = outcome
+            && self.untold.try_send(number).is_err()
+        {
+            self.overrun.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a test wants no link to a node.
+    pub(crate) fn is_cut(&self, key: &NodeKey) -> bool {
+        self.cuts.read().contains(key)
+    }
+
+    /// Reads which nodes a test wants no link to, and ends those there are.
+    pub(crate) fn read_cuts(&self) {
+        let args = &self.config.mesh;
+        let Some(file) = args.cut_file.as_ref().filter(|_| args.test) else { return };
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let cuts: HashSet<NodeKey> = text.split_whitespace().filter_map(unhex).collect();
+        let cut = cuts.iter().filter_map(|key| self.mesh.links.get(key));
+        cut.for_each(|link| link.stop.cancel());
+        *self.cuts.write() = cuts;
     }
 }
 
@@ -236,6 +236,31 @@ async fn identity(pool: &PgPool, config: &Config) -> anyhow::Result<Settled> {
     let seed = seed.try_into().ok().context("the node's seed in the database has no 32 bytes")?;
     let boot_id = secret::boot_id(pool, rand::random()).await?;
     Ok(Settled { seed, root, boot_id })
+}
+
+/// Who this node is to others.
+fn rulebook(config: &Config, key: NodeKey) -> anyhow::Result<Rulebook> {
+    let args = &config.mesh;
+    let egress = Rules { allow_private: args.allow_private, denied: args.deny_cidrs.clone() };
+    if let Some(url) = &config.node.public_url {
+        egress
+            .target(url)
+            .context("--public-url: expected https://HOST[:PORT], nothing behind it")?;
+    }
+    let federation = match args.federation.as_str() {
+        "off" => Federation::Off,
+        "allowlist" => Federation::AllowList(args.allow_keys.iter().map(|key| key.0).collect()),
+        _ => Federation::Open,
+    };
+    Ok(Rulebook {
+        key,
+        url: config.node.public_url.clone(),
+        network: config.node.network.clone(),
+        network_key: args.network_key.map(|key| key.0),
+        federation,
+        id_bits: args.id_bits,
+        egress,
+    })
 }
 
 fn bounds(config: &Config) -> Bounds {

@@ -23,6 +23,47 @@ pub struct Config {
     pub(crate) dht: DhtArgs,
     #[command(flatten)]
     pub(crate) turn: TurnArgs,
+    #[command(flatten)]
+    pub(crate) mesh: MeshArgs,
+}
+
+/// Other nodes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Other nodes")]
+pub(crate) struct MeshArgs {
+    /// With which nodes this one links: any of the network, those named, none.
+    #[arg(long, env = "FEDERATION", value_name = "open|allowlist|off", default_value = "open",
+          value_parser = ["open", "allowlist", "off"])]
+    pub(crate) federation: String,
+    /// Keys of the nodes to link with under `allowlist`, 64 hexadecimal digits each.
+    #[arg(long, env = "ALLOW_KEYS", value_name = "HEX", value_delimiter = ',')]
+    pub(crate) allow_keys: Vec<Key>,
+    /// Nodes to start from besides what the DHT names: https://mesh.example.org,…
+    #[arg(long, env = "PEERS", value_name = "URL", value_delimiter = ',')]
+    pub(crate) peers: Vec<String>,
+    /// Key of a private network, 64 hexadecimal digits: nodes without it neither find it nor link.
+    #[arg(long, env = "NETWORK_KEY", value_name = "HEX", hide_env_values = true)]
+    pub(crate) network_key: Option<Key>,
+    /// Port that other nodes find in the DHT and ask, in plain HTTP, for /mesh/id [default: the
+    /// one listened on].
+    #[arg(long, env = "ANNOUNCE_PORT", value_name = "PORT")]
+    pub(crate) announce_port: Option<u16>,
+    /// Zero bits of work every node's key is stamped with; the same in a whole network.
+    #[arg(long, env = "ID_BITS", value_name = "BITS", default_value_t = proto::mesh::identity::STAMP_BITS,
+          value_parser = clap::value_parser!(u32).range(0..=40))]
+    pub(crate) id_bits: u32,
+    /// Connect to private addresses and over plain HTTP too: for a network of one's own.
+    #[arg(long, env = "ALLOW_PRIVATE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) allow_private: bool,
+    /// Networks never to connect to.
+    #[arg(long, env = "DENY_CIDRS", value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) deny_cidrs: Vec<ipnet::IpNet>,
+    /// Obey the hooks of tests.
+    #[arg(long, env = "TEST", hide = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) test: bool,
+    /// With `test`: keys of nodes to have no link with, one a line, read every second.
+    #[arg(long, env = "CUT_FILE", value_name = "FILE", hide = true)]
+    pub(crate) cut_file: Option<PathBuf>,
 }
 
 /// 32 bytes as 64 hexadecimal digits.

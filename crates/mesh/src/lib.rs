@@ -6,8 +6,10 @@ mod app;
 mod config;
 mod domain;
 mod error;
+mod federation;
 mod metrics;
 mod store;
+mod tasks;
 mod transport;
 
 use service::{About, Context};
@@ -33,7 +35,8 @@ pub async fn serve(config: Config, cx: Context) -> anyhow::Result<()> {
     let pool = pg::connect(&config.database, cx.name, &cx.metrics).await?;
     pg::check_schema(&pool).await?;
     let listener = edge::bind(&config.listen, &cx).await?;
-    let app = app::App::start(pool, &config, &cx).await?;
+    let port = listener.local_addr().port();
+    let app = app::App::start(pool, &config, port, &cx).await?;
     gate.open();
     edge::serve(listener, transport::Endpoint::new(app), &cx).await
 }

@@ -15,6 +15,18 @@ pub(crate) struct Metrics {
     pub(crate) credentials: IntCounter,
     pub(crate) gets: IntCounter,
     pub(crate) puts: IntCounter,
+    pub(crate) links: IntGauge,
+    pub(crate) leads: IntGauge,
+    pub(crate) known: IntGauge,
+    pub(crate) frames_out: IntCounter,
+    pub(crate) frames_in: IntCounter,
+    pub(crate) carried: IntCounter,
+    pub(crate) carried_refused: IntCounterVec,
+    pub(crate) ingress: IntGauge,
+    pub(crate) backlog: IntGauge,
+    pub(crate) banned: IntCounter,
+    pub(crate) probes: IntCounterVec,
+    pub(crate) fed: IntCounter,
 }
 
 impl Metrics {
@@ -22,7 +34,26 @@ impl Metrics {
     pub(crate) fn register(to: &Registry) -> prometheus::Result<Self> {
         let counter = |name: &str, help: &str| register_int_counter_with_registry!(name, help, to);
         let gauge = |name: &str, help: &str| register_int_gauge_with_registry!(name, help, to);
+        let by = |name: &str, help: &str, label: &str| {
+            register_int_counter_vec_with_registry!(name, help, &[label], to)
+        };
         Ok(Self {
+            links: gauge("mesh_links", "Links to other nodes; at most 128.")?,
+            leads: gauge("mesh_leads", "Whether this replica holds the node's links.")?,
+            known: gauge("mesh_nodes", "Verified nodes known; at most 10,000.")?,
+            frames_out: counter("mesh_link_posts_sent_total", "Posts sent over links.")?,
+            frames_in: counter("mesh_link_posts_received_total", "Posts received over links.")?,
+            carried: counter("mesh_carried_total", "Posts of other nodes taken.")?,
+            carried_refused: by(
+                "mesh_carried_refused_total",
+                "Posts of other nodes not taken, by reason.",
+                "reason",
+            )?,
+            ingress: gauge("mesh_ingress", "Posts of other nodes waiting; at most 4,096.")?,
+            backlog: gauge("mesh_backlog_bytes", "Memory of late posts; at most 64 MiB.")?,
+            banned: counter("mesh_banned_total", "Nodes banned for what they sent.")?,
+            probes: by("mesh_probes_total", "Nodes asked who they are, by outcome.", "outcome")?,
+            fed: counter("mesh_feed_posts_total", "Posts other replicas of this node took.")?,
             posts: counter("mesh_posts_total", "Posts accepted from clients.")?,
             deliveries: counter("mesh_deliveries_total", "Events queued for subscribers.")?,
             refused: register_int_counter_vec_with_registry!(

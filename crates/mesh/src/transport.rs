@@ -4,7 +4,10 @@ mod body;
 mod client;
 mod demo;
 mod dht;
+pub(crate) mod link;
+mod mesh;
 mod negotiate;
+pub(crate) mod outgoing;
 mod pages;
 mod query;
 pub(crate) mod respond;
@@ -124,13 +127,18 @@ async fn dispatch(call: Call, path: &str) -> Result<Response<Body>, Failed> {
     let either = |allowed: bool| if allowed { Ok(()) } else { Err(Error::Method) };
     match path {
         "/" => either(get).map(|()| pages::root(&call)).map_err(Into::into),
-        "/nodes" => either(get).map(|()| pages::nodes(&call)).map_err(Into::into),
+        "/nodes" => either(get).map_err(Failed::from).and_then(|()| pages::nodes(&call)),
         "/ip" => either(get).map(|()| pages::ip(&call)).map_err(Into::into),
         "/token" if get => Ok(token::describe(&call)),
         "/token" if post => token::mint(call).await,
         "/dht-get" if get => dht::get(call).await,
         "/dht-put" if post => dht::put(call).await,
-        "/token" | "/dht-get" | "/dht-put" => Err(Error::Method.into()),
+        "/mesh/id" if get => mesh::id(&call),
+        "/mesh/hello" if get => mesh::hello(&call),
+        "/mesh/link" if get => mesh::open(call),
+        "/token" | "/dht-get" | "/dht-put" | "/mesh/id" | "/mesh/hello" | "/mesh/link" => {
+            Err(Error::Method.into())
+        }
         _ => match path.strip_prefix("/room/") {
             Some(room) if post => room::post(call, room).await,
             Some(room) if get && call.format == Format::Events => stream::open(call, room).await,

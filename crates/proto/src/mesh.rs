@@ -4,9 +4,11 @@
 //! What is hashed and signed here is hashed and signed by browsers and by other nodes: every rule
 //! is exact to the byte.
 
+pub mod descriptor;
 pub mod homes;
 pub mod identity;
 pub mod item;
+pub mod link;
 pub mod price;
 pub mod proof;
 mod room;

@@ -1,7 +1,7 @@
 //! The BitTorrent DHT on behalf of clients, whose keys never come here.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ const FAST_COPIES: usize = 5;
 const FAST: Duration = Duration::from_millis(150);
 /// The longest any look-up may take.
 const LONGEST: Duration = Duration::from_secs(15);
+
+/// Addresses taken from one look-up.
+const PEERS_MAX: usize = 500;
 
 /// How the DHT is reached.
 #[derive(Clone, Debug)]
@@ -213,6 +216,26 @@ impl Dht {
             Got { item: Some(item.clone()), copies: stored_at, asked: stored_at, cached: false };
         self.remember(address, got);
         Ok(stored_at)
+    }
+
+    /// Who announced itself under an infohash.
+    pub(crate) async fn peers(&self, infohash: [u8; 20]) -> HashSet<SocketAddrV4> {
+        let ask = async {
+            let mut found = HashSet::new();
+            let mut answers = self.dht.get_peers(infohash.into());
+            while let Some(peers) = answers.next().await {
+                // Each answer has at most some hundred; nobody gets to fill the memory.
+                found.extend(peers.into_iter().take(PEERS_MAX.saturating_sub(found.len())));
+            }
+            found
+        };
+        guarded(ask).await.unwrap_or_default()
+    }
+
+    /// Announces this node under an infohash, at `port` of the address the DHT sees.
+    pub(crate) async fn announce(&self, infohash: [u8; 20], port: u16) -> bool {
+        let announced = guarded(self.dht.announce_peer(infohash.into(), Some(port))).await;
+        announced.is_ok_and(|answer| answer.is_ok())
     }
 
     fn cached(&self, address: &Address) -> Option<Got> {

@@ -40,8 +40,9 @@ impl Height {
         (self.cpu, self.mem)
     }
 
-    /// Takes a sample; the height when it changed.
-    pub(crate) fn sample(&mut self, cpu: f64, mem: f64, now_ms: i64) -> Option<u8> {
+    /// Takes a sample; the height when it changed. `others` is the load of the busiest replica
+    /// besides this one: a node has one price.
+    pub(crate) fn sample(&mut self, cpu: f64, mem: f64, others: f64, now_ms: i64) -> Option<u8> {
         let share = match self.sampled_ms {
             None => 1.0,
             Some(before) => {
@@ -55,7 +56,7 @@ impl Height {
         self.mem += (mem.clamp(0.0, 1.0) - self.mem) * share;
         // 16 at rest and 26 when full, on the public network.
         let span = f64::from(self.most.saturating_sub(self.least));
-        let wanted = f64::from(self.least) + span * self.cpu.max(self.mem);
+        let wanted = f64::from(self.least) + span * self.cpu.max(self.mem).max(others);
         let waited = self.stepped_ms.map_or(i64::MAX, |stepped| now_ms - stepped);
         let now = f64::from(self.now);
         if wanted > now + BEYOND && waited >= UP_MS && self.now < self.most {
@@ -80,7 +81,7 @@ mod tests {
         seconds: i64,
         load: impl Fn(i64) -> f64,
     ) -> Vec<(i64, u8)> {
-        let sample = |at: i64| height.sample(load(at), 0.0, at * 1000).map(|now| (at, now));
+        let sample = |at: i64| height.sample(load(at), 0.0, 0.0, at * 1000).map(|now| (at, now));
         (from_s..from_s + seconds).filter_map(sample).collect()
     }
 

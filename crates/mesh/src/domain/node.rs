@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 use parking_lot::{Mutex, RwLock};
 use proto::mesh::NodeKey;
 use proto::mesh::price::{self, Kind};
@@ -31,6 +31,7 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     height: AtomicU8,
     gauge: Mutex<Height>,
+    others: Mutex<(f64, f64)>,
 }
 
 /// What something costs now, and a token to pay it with.
@@ -69,6 +70,7 @@ impl Node {
             clock,
             height: AtomicU8::new(pricing.least),
             gauge: Mutex::new(Height::new(pricing.least, pricing.most)),
+            others: Mutex::default(),
         }
     }
 
@@ -87,14 +89,33 @@ impl Node {
         self.height.load(Ordering::Relaxed)
     }
 
-    /// Smoothed load: processors and memory.
+    /// Smoothed load of the busiest replica: processors and memory.
     pub(crate) fn load(&self) -> (f64, f64) {
+        let (cpu, mem) = self.own_load();
+        let others = *self.others.lock();
+        (cpu.max(others.0), mem.max(others.1))
+    }
+
+    /// Smoothed load of this replica.
+    pub(crate) fn own_load(&self) -> (f64, f64) {
         self.gauge.lock().load()
+    }
+
+    /// Takes over the load of the busiest replica besides this one.
+    pub(crate) fn hear_load(&self, others: (f64, f64)) {
+        *self.others.lock() = others;
+    }
+
+    /// Signs as the node.
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.signing.sign(message).to_bytes()
     }
 
     /// Takes a sample of the load; the height when it changed.
     pub(crate) fn sample(&self, (cpu, mem): (f64, f64)) -> Option<u8> {
-        let changed = self.gauge.lock().sample(cpu, mem, self.clock.now_ms())?;
+        let others = *self.others.lock();
+        let others = others.0.max(others.1);
+        let changed = self.gauge.lock().sample(cpu, mem, others, self.clock.now_ms())?;
         self.height.store(changed, Ordering::Relaxed);
         Some(changed)
     }
@@ -107,6 +128,11 @@ impl Node {
     /// Who a client is to the TURN server today.
     pub(crate) fn turn_user(&self, client: IpAddr) -> String {
         self.secret.read().turn_user(self.now_s(), client)
+    }
+
+    /// What stands for an address where it is kept: good for a day.
+    pub(crate) fn address_id(&self, address: &str) -> [u8; 32] {
+        self.secret.read().keyed(self.now_s(), address)
     }
 
     /// What something costs `client` now.

@@ -32,6 +32,12 @@ impl Seen {
         !halves.old.contains(&proof) && halves.young.insert(proof)
     }
 
+    /// Whether it was seen.
+    pub(crate) fn contains(&self, proof: &[u8; 32]) -> bool {
+        let halves = self.0.lock();
+        halves.young.contains(proof) || halves.old.contains(proof)
+    }
+
     /// Takes one back, because nothing came of its request.
     pub(crate) fn forget(&self, proof: &[u8; 32]) {
         let mut halves = self.0.lock();

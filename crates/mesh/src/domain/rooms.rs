@@ -1,6 +1,6 @@
 //! Who listens where, and how busy each room was in the last minute.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use edge::LimitKey;
 use parking_lot::Mutex;
 use proto::mesh::Room;
+use tokio::sync::Notify;
 
 use super::stream::{Outbox, Pushed};
 
@@ -45,6 +46,8 @@ pub(crate) struct Rooms {
     rooms: Mutex<HashMap<Room, Arc<Mutex<State>>>>,
     addresses: Mutex<HashMap<LimitKey, (usize, usize)>>,
     streams: AtomicUsize,
+    /// A room got its first listener.
+    pub(crate) opened: Notify,
 }
 
 #[derive(Default)]
@@ -67,7 +70,7 @@ impl Rooms {
     /// None yet.
     pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
         let (rooms, addresses, streams) = Default::default();
-        Arc::new(Self { bounds, rooms, addresses, streams })
+        Arc::new(Self { bounds, rooms, addresses, streams, opened: Notify::new() })
     }
 
     /// Streams open now.
@@ -80,6 +83,13 @@ impl Rooms {
         let Some(state) = self.rooms.lock().get(room).cloned() else { return (0, 0) };
         let mut state = state.lock();
         (u32::try_from(state.recent(now_ms)).unwrap_or(u32::MAX), state.streams.len())
+    }
+
+    /// Rooms anybody listens to.
+    pub(crate) fn listened(&self) -> HashSet<Room> {
+        let all: Vec<_> = self.rooms.lock().iter().map(|(r, s)| (r.clone(), s.clone())).collect();
+        let listened = all.into_iter().filter(|(_, state)| !state.lock().streams.is_empty());
+        listened.map(|(room, _)| room).collect()
     }
 
     /// Whether a room takes another post.
@@ -160,6 +170,9 @@ impl Rooms {
             drop(all);
             if state.streams.len() >= bounds.streams_per_room {
                 return Err(Full::Room);
+            }
+            if state.streams.is_empty() {
+                self.opened.notify_one();
             }
             state.streams.push(outbox.clone());
             guard.listened.push(room);

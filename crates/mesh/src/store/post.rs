@@ -1,5 +1,7 @@
 //! Proofs that were used, and posts of the last two minutes.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use sqlx::PgPool;
 
@@ -29,21 +31,35 @@ pub(crate) struct Post {
     pub(crate) at_ms: i64,
     /// As subscribers get it.
     pub(crate) event: Bytes,
+    /// As other nodes get it; nothing when none shall.
+    pub(crate) carried: Option<Bytes>,
 }
 
-/// Writes payments and posts; for each whether its proof had not been used by anybody else.
-pub(crate) async fn pay(pool: &PgPool, batch: &[Paid]) -> Result<Vec<bool>, pg::Error> {
+/// What became of a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Somebody had used the proof before.
+    Replayed,
+    /// It paid for no post.
+    Paid,
+    /// It paid for a post, which has this number.
+    Posted(i64),
+}
+
+/// Writes payments and posts; what became of each.
+pub(crate) async fn pay(pool: &PgPool, batch: &[Paid]) -> Result<Vec<Outcome>, pg::Error> {
     let hashes: Vec<&[u8]> = batch.iter().map(|paid| paid.hash.as_slice()).collect();
     let requests: Vec<&[u8]> = batch.iter().map(|paid| paid.request.as_slice()).collect();
-    let post = |paid: &Paid| paid.post.clone();
-    let rooms: Vec<Option<Box<[u8]>>> = batch.iter().map(|p| post(p).map(|p| p.room)).collect();
-    let at_ms: Vec<Option<i64>> = batch.iter().map(|p| post(p).map(|p| p.at_ms)).collect();
-    let events: Vec<Option<Vec<u8>>> =
-        batch.iter().map(|p| post(p).map(|p| p.event.to_vec())).collect();
-    let fresh: Vec<Vec<u8>> = sqlx::query_scalar(
+    let posts = || batch.iter().map(|paid| paid.post.as_ref());
+    let rooms: Vec<Option<&[u8]>> = posts().map(|post| post.map(|p| &*p.room)).collect();
+    let at_ms: Vec<Option<i64>> = posts().map(|post| post.map(|p| p.at_ms)).collect();
+    let events: Vec<Option<&[u8]>> = posts().map(|post| post.map(|p| &*p.event)).collect();
+    let carried: Vec<Option<&[u8]>> = posts().map(|post| post?.carried.as_deref()).collect();
+    let written: Vec<(Vec<u8>, Option<i64>)> = sqlx::query_as(
         "WITH given AS (
-             SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::int8[], $5::bytea[])
-                 AS g (hash, request, room, at_ms, event)
+             SELECT * FROM unnest(
+                 $1::bytea[], $2::bytea[], $3::bytea[], $4::int8[], $5::bytea[], $6::bytea[])
+                 AS g (hash, request, room, at_ms, event, carried)
          ), paid AS (
              INSERT INTO mesh.proof (hash, request) SELECT hash, request FROM given
              -- Meeting one's own row is as good as writing it.
@@ -51,22 +67,75 @@ pub(crate) async fn pay(pool: &PgPool, batch: &[Paid]) -> Result<Vec<bool>, pg::
                  WHERE proof.request = excluded.request
              RETURNING hash
          ), posted AS (
-             INSERT INTO mesh.post (id, room, at, event)
-             SELECT g.hash, g.room, to_timestamp(g.at_ms / 1000.0), g.event
+             INSERT INTO mesh.post (id, room, at, event, carried)
+             SELECT g.hash, g.room, to_timestamp(g.at_ms / 1000.0), g.event, g.carried
              FROM given g JOIN paid USING (hash) WHERE g.room IS NOT NULL
-             ON CONFLICT DO NOTHING
+             ON CONFLICT (id) DO UPDATE SET event = excluded.event
+             RETURNING id, seq
          )
-         SELECT hash FROM paid",
+         SELECT paid.hash, posted.seq FROM paid LEFT JOIN posted ON posted.id = paid.hash",
     )
     .bind(hashes)
     .bind(requests)
     .bind(rooms)
     .bind(at_ms)
     .bind(events)
+    .bind(carried)
     .fetch_all(pool)
     .await?;
-    let fresh: std::collections::HashSet<Vec<u8>> = fresh.into_iter().collect();
-    Ok(batch.iter().map(|paid| fresh.contains(paid.hash.as_slice())).collect())
+    let written: HashMap<Vec<u8>, Option<i64>> = written.into_iter().collect();
+    let outcome = |paid: &Paid| match written.get(paid.hash.as_slice()) {
+        None => Outcome::Replayed,
+        Some(None) => Outcome::Paid,
+        Some(Some(seq)) => Outcome::Posted(*seq),
+    };
+    Ok(batch.iter().map(outcome).collect())
+}
+
+/// A post as another replica wrote it.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(crate) struct Written {
+    pub(crate) id: Vec<u8>,
+    pub(crate) room: Vec<u8>,
+    /// Milliseconds since the epoch.
+    pub(crate) at_ms: i64,
+    pub(crate) event: Vec<u8>,
+    pub(crate) carried: Option<Vec<u8>>,
+}
+
+/// Which posts are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Those with these numbers.
+    Numbered(Vec<i64>),
+    /// All of the last seconds there still are, at most [`REREAD_MAX`].
+    Recent,
+}
+
+/// Seconds read again when something may have been missed.
+const REREAD_S: i32 = 130;
+/// Posts read again then; beyond it the oldest are left out.
+const REREAD_MAX: i64 = 50_000;
+
+/// Posts, oldest first.
+pub(crate) async fn read(pool: &PgPool, which: Which) -> sqlx::Result<Vec<Written>> {
+    const COLUMNS: &str =
+        "SELECT id, room, (extract(epoch FROM at) * 1000)::int8 AS at_ms, event, carried
+                           FROM mesh.post";
+    match which {
+        Which::Numbered(numbers) => {
+            let statement = format!("{COLUMNS} WHERE seq = ANY ($1) ORDER BY seq");
+            sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(numbers).fetch_all(pool).await
+        }
+        Which::Recent => {
+            let statement = format!(
+                "SELECT * FROM ({COLUMNS} WHERE at > now() - make_interval(secs => $1)
+                 ORDER BY at DESC LIMIT $2) AS newest ORDER BY at_ms"
+            );
+            let recent = sqlx::query_as(sqlx::AssertSqlSafe(statement));
+            recent.bind(f64::from(REREAD_S)).bind(REREAD_MAX).fetch_all(pool).await
+        }
+    }
 }
 
 /// Where a subscriber wants to go on.

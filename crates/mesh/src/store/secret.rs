@@ -23,3 +23,24 @@ pub(crate) async fn boot_id(pool: &PgPool, fresh: [u8; 16]) -> sqlx::Result<Vec<
         .await?;
     sqlx::query_scalar("SELECT boot_id FROM mesh.boot").fetch_one(pool).await
 }
+
+/// What is kept under `name`.
+pub(crate) async fn find(pool: &PgPool, name: &str) -> sqlx::Result<Option<Vec<u8>>> {
+    sqlx::query_scalar("SELECT value FROM mesh.secret WHERE name = $1")
+        .bind(name)
+        .fetch_optional(pool)
+        .await
+}
+
+/// Keeps something under `name`, instead of what was there.
+pub(crate) async fn replace(pool: &PgPool, name: &str, value: &[u8]) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO mesh.secret (name, value) VALUES ($1, $2)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(name)
+    .bind(value)
+    .execute(pool)
+    .await
+    .map(drop)
+}

@@ -7,7 +7,11 @@ use proto::mesh::price::{self, Kind};
 use proto::mesh::{BODY_MAX, hex, item, token};
 use serde_json::json;
 
-use super::{Call, respond};
+use super::{Call, Failed, respond};
+
+/// Nodes told of when nobody says how many, and at most.
+const NODES: usize = 10;
+const NODES_MAX: usize = 50;
 
 /// `GET /`: a token, the price, who this is.
 pub(super) fn root(call: &Call) -> Response<Body> {
@@ -47,18 +51,31 @@ pub(super) fn root(call: &Call) -> Response<Body> {
             "dht_value": item::VALUE_MAX,
             "streams_per_ip": app.config.rooms.max_streams_per_address,
         },
-        "peers": 0,
+        "peers": app.mesh.view.all().len(),
         "subscribers": app.rooms.streams(),
-        "federation": "off",
+        "federation": app.mesh.rules.federation.name(),
     });
     respond::show(StatusCode::OK, &value, call.format)
 }
 
-/// `GET /nodes`: others that were seen lately. None while nodes do not link.
-pub(super) fn nodes(call: &Call) -> Response<Body> {
-    let mut response = respond::show(StatusCode::OK, &json!([]), call.format);
+/// `GET /nodes`: a random choice of others that were seen lately.
+pub(super) fn nodes(call: &Call) -> Result<Response<Body>, Failed> {
+    let most = call.query.parse("n")?.unwrap_or(NODES).min(NODES_MAX);
+    let nodes = call.app.mesh.view.sample(most, call.app.node.clock.now_ms());
+    let detailed = call.query.get("detail") == Some("1");
+    let shown = nodes.iter().map(|node| match detailed {
+        false => json!(node.url),
+        true => json!({
+            "url": node.url,
+            "key": hex(&node.key),
+            "height": node.height,
+            "rtt_ms": node.rtt_ms,
+            "last_seen": node.last_seen_ms / 1000,
+        }),
+    });
+    let mut response = respond::show(StatusCode::OK, &shown.collect(), call.format);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=5"));
-    response
+    Ok(response)
 }
 
 /// `GET /ip`: who is asking.

@@ -1,20 +1,26 @@
 //! `/room/HASH`: its price, and posts to it.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::time::Duration;
+
 use bytes::Bytes;
 use edge::Body;
 use http::{Response, StatusCode};
 use proto::mesh::price::{self, Kind};
 use proto::mesh::proof::Proof;
-use proto::mesh::{BODY_MAX, Room, hex};
-use serde_json::{Value, json};
+use proto::mesh::{BODY_MAX, Room, hex, identity, link, unhex};
+use serde_json::json;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Call, Failed, Priced, body, respond};
+use crate::domain::mesh::{Ack, Kept, Waiting};
 use crate::domain::node::Purchase;
-use crate::domain::posts::{Paid, Post};
+use crate::domain::posts::{self, Paid, Post};
 use crate::domain::rooms::Full;
 use crate::error::Error;
+use crate::federation::carry;
+
+/// How long a client waits for a home to take what nobody heard here.
+const HOME_WITHIN: Duration = Duration::from_millis(500);
 
 /// The room a path names, when it is one this node serves.
 pub(super) fn parse(call: &Call, text: &str) -> Result<Room, Error> {
@@ -63,41 +69,88 @@ pub(super) async fn post(mut call: Call, text: &str) -> Result<Response<Body>, F
         Full::Node => failed(Error::Overloaded),
         Full::Room | Full::Address => failed(Error::RoomBusy),
     })?;
-    let event = event(&call, &room, Proof(hash), &sent, now_ms);
-    let post = Post { room: room.bytes().into(), at_ms: now_ms, event: event.clone() };
-    let paid = Paid { hash, request: rand::random(), post: Some(post) };
-    app.spend(paid).await.map_err(failed)?;
+    let event = posts::event(&room, Proof(hash), &sent, now_ms, &app.node.key());
+    let carried = app.mesh.is_on().then(|| carried(&call, &room, &sent, hash, now_ms)).flatten();
+    let text = carried.as_ref().and_then(|post| serde_json::to_vec(post).ok()).map(Bytes::from);
+    let row =
+        Post { room: room.bytes().into(), at_ms: now_ms, event: event.clone(), carried: text };
+    let waiting = app.mesh.acks.wait(hash);
+    let paid = Paid { hash, request: rand::random(), post: Some(row) };
+    let outcome = app.spend(paid).await.map_err(failed)?;
+    app.heard.insert(hash, now_ms);
     let delivered = app.rooms.publish(&room, &event, now_ms);
+    app.tell_of(outcome);
     app.metrics.posts.inc();
     app.metrics.deliveries.inc_by(u64::try_from(delivered).unwrap_or(0));
+    let homes = app.mesh.homes(&room, now_ms);
+    if let Some(post) = carried
+        && app.mesh.leads()
+    {
+        carry::send_out(
+            app,
+            &room,
+            Kept { id: hash, at_ms: now_ms, post, event, written: true },
+            now_ms,
+        );
+    }
+    // What nobody heard here counts when a home of the room has it.
+    let served = homes.own || homes.all.is_empty() || app.mesh.interest.lock().serves(&room);
+    let acked = match taken(waiting, served).await {
+        Ok(acked) => acked + usize::from(homes.own),
+        Err(recent) => {
+            let priced = Priced { kind: Kind::Post, recent: recent.max(priced.recent) };
+            let work = price::work(app.node.height(), Kind::Post, priced.recent);
+            let got = Proof(hash).height();
+            return Err(priced.mark(Error::PowTooLow { got, need: price::height(work) }));
+        }
+    };
     let next = app.node.quote(Kind::Post, app.rooms.of(&room, now_ms).0, call.client.ip);
     let value = json!({
         "id": hex(&hash),
         "room": room.to_string(),
         "at": now_ms,
         "delivered": delivered,
-        // This node alone: it is every room's home.
-        "homes": 1,
-        "acked": 1,
+        "homes": homes.all.len().max(1),
+        "acked": if homes.all.is_empty() { 1 } else { acked },
         "pow": respond::quote(&next),
     });
     Ok(respond::show(StatusCode::ACCEPTED, &value, call.format))
 }
 
-/// A post as subscribers get it: written once, shared by all.
-fn event(call: &Call, room: &Room, proof: Proof, sent: &[u8], now_ms: i64) -> Bytes {
-    let id = hex(&proof.0);
-    let mut value = json!({
-        "id": id,
-        "room": room.to_string(),
-        "at": now_ms,
-        "origin": hex(&call.app.node.key()[..8]),
-        "work": proof.height(),
-    });
-    match str::from_utf8(sent) {
-        Ok(text) => value["body"] = Value::from(text),
-        Err(_) => value["b64"] = Value::from(STANDARD.encode(sent)),
+/// The post as other nodes get it.
+fn carried(
+    call: &Call,
+    room: &Room,
+    body: &[u8],
+    hash: [u8; 32],
+    now_ms: i64,
+) -> Option<link::Post> {
+    let payment = call.query.payment();
+    let (token, nonce) = (payment.token?, unhex(payment.nonce?)?);
+    let node = &call.app.node;
+    let signature = node.sign(&identity::post(&call.app.mesh.rules.network, &Proof(hash)));
+    let paid = link::Paid { room, token, nonce, body };
+    Some(link::Post::new(paid, now_ms, &node.key(), &signature))
+}
+
+/// How many homes took a post: those that said so, or, where nobody heard it yet, at least one of
+/// them in half a second. When all that answered find it too cheap, the posts they count.
+async fn taken(mut waiting: Waiting<'_>, served: bool) -> Result<usize, u32> {
+    let (mut acked, mut refused) = (0, None);
+    let until = Instant::now() + if served { Duration::ZERO } else { HOME_WITHIN };
+    while acked == 0 {
+        let Ok(Some(ack)) = timeout_at(until, waiting.answers.recv()).await else { break };
+        match ack {
+            Ack { taken: true, .. } => acked += 1,
+            Ack { too_cheap: true, recent, .. } => refused = refused.max(Some(recent)),
+            Ack { .. } => {}
+        }
     }
-    // JSON text holds no line breaks.
-    Bytes::from(format!("id: {id}\ndata: {value}\n\n"))
+    while let Ok(ack) = waiting.answers.try_recv() {
+        acked += usize::from(ack.taken);
+    }
+    match refused {
+        Some(recent) if acked == 0 && !served => Err(recent),
+        _ => Ok(acked),
+    }
 }

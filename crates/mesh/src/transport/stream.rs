@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use edge::Body;
 use futures_util::{StreamExt as _, stream};
+use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Response};
 use proto::mesh::price::{self, Kind};
 use proto::mesh::{Room, hex, unhex};
 use serde_json::json;
@@ -16,6 +16,7 @@ use crate::domain::posts::{self, From};
 use crate::domain::rooms::{Full, Subscription};
 use crate::domain::stream::Events;
 use crate::error::Error;
+use crate::federation::interest;
 use crate::metrics::Metrics;
 
 /// Rooms on one stream besides the first.
@@ -74,12 +75,10 @@ pub(super) async fn open(call: Call, text: &str) -> Result<Response<Body>, Faile
     })?;
     app.metrics.streams.inc();
     let held = Held { _subscription: subscription, app: app.clone() };
-    if call.parts.method == Method::HEAD {
-        return Ok(head(Body::Empty));
-    }
     // Listening began already: a post may come twice, none is missed.
     let missed = match from {
         Some(from) => {
+            interest::recall(&app, &rooms).await;
             let rooms: Vec<&[u8]> = rooms.iter().map(Room::bytes).collect();
             let missed = posts::since(&app.pool, &rooms, from, REPLAY_MAX).await;
             missed.map_err(|_| Error::Storage)?

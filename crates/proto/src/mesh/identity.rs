@@ -1,6 +1,7 @@
 //! What nodes prove to each other: who they are, where they are, that the key cost something.
 
 use sha2::Digest as _;
+use subtle::ConstantTimeEq as _;
 
 use super::proof::{Challenge, Nonce, Proof};
 use super::{NodeKey, hex, hmac_sha256, sha256};
@@ -48,6 +49,16 @@ pub fn link(acceptor: &NodeKey, acceptors_challenge: &[u8], own_challenge: &[u8]
 /// What who accepts a link signs.
 pub fn link_ok(dialler: &NodeKey, diallers_challenge: &[u8], own_challenge: &[u8]) -> String {
     line("wsm1 link ok\n", dialler, diallers_challenge, own_challenge)
+}
+
+/// What proves knowledge of a private network's key over either of these, 64 hexadecimal digits.
+pub fn network_mac(network_key: &[u8], line: &str) -> String {
+    hex(&hmac_sha256(network_key, &[line.as_bytes()]))
+}
+
+/// Whether `mac` is that of `line`, in constant time.
+pub fn is_network_mac(network_key: &[u8], line: &str, mac: &str) -> bool {
+    network_mac(network_key, line).as_bytes().ct_eq(mac.as_bytes()).into()
 }
 
 fn line(tag: &str, node: &NodeKey, theirs: &[u8], ours: &[u8]) -> String {

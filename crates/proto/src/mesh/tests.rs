@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use ed25519_dalek::{Signer as _, SigningKey};
 use proptest::prelude::*;
 
+use super::descriptor::{Signed, Unfit};
+use super::link::Frame;
 use super::price::{Kind, accepted, height, target, work};
 use super::proof::Challenge;
 use super::token::{Refusal, Secret, Token};
@@ -159,6 +161,54 @@ fn nodes_are_described_and_greet_as_in_the_vectors() {
 }
 
 #[test]
+fn descriptors_are_made_as_in_the_vector_and_opened_only_when_all_of_it_fits() {
+    let url = Some("https://mesh.example.org");
+    let sign = |message: &[u8]| seed(1).sign(message).to_bytes();
+    let stamp = 0x1aa_779d_u64.to_be_bytes();
+    let signed = Signed::new(&node(), "public", url, stamp, i64::from(NOW), sign);
+    assert_eq!((signed.v.len(), &signed.sig[..16]), (111, "7308d3fe2c02a93b"));
+    let open = |signed: &Signed| signed.open("public", 24, i64::from(NOW) + 5);
+    assert_eq!(open(&signed).unwrap().url.as_deref(), url);
+    let changed = |change: fn(&mut Signed)| {
+        let mut signed = signed.clone();
+        change(&mut signed);
+        open(&signed)
+    };
+    assert_eq!(changed(|signed| signed.sig = "00".repeat(64)), Err(Unfit::Signature));
+    assert_eq!(
+        changed(|signed| signed.v = signed.v.replace("mesh.", "evil.")),
+        Err(Unfit::Signature)
+    );
+    assert_eq!(changed(|signed| signed.v = signed.v.replace("779d", "779e")), Err(Unfit::Stamp));
+    assert_eq!(changed(|signed| signed.seq -= 86_400), Err(Unfit::Age));
+    assert_eq!(changed(|signed| signed.salt.clear()), Err(Unfit::Malformed));
+    assert_eq!(signed.open("test", 24, i64::from(NOW)), Err(Unfit::Network));
+}
+
+#[test]
+fn a_carried_post_has_the_proof_its_client_mined() {
+    let room = Room::parse(ROOM).unwrap();
+    let body = br#"{"hello":"mesh"}"#;
+    let paid = link::Paid { room: &room, token: TOKEN, nonce: 0x49e8_u64.to_be_bytes(), body };
+    let proof = Challenge::new("POST", &format!("/room/{ROOM}"), TOKEN, &[body]).hash(paid.nonce);
+    let signature = seed(1).sign(&identity::post("public", &proof)).to_bytes();
+    let post = link::Post::new(paid, 1_700_000_003_123, &node(), &signature);
+    let frame = Frame::Post(post).encode();
+    let Ok(Frame::Post(post)) = Frame::decode(frame.as_bytes()) else { panic!("{frame}") };
+    let carried = post.open().unwrap();
+    assert_eq!(
+        hex(&carried.proof.0),
+        "0000f38ef4fcc963ce9bf6d868d4d498e165fcd3b4ad694a849272683d3efaba"
+    );
+    assert!(carried.is_signed("public") && !carried.is_signed("test"));
+    assert!(carried.is_current(NOW + 150) && !carried.is_current(NOW + 151));
+    assert!(carried.is_current(NOW - 30) && !carried.is_current(NOW - 31));
+    let foreign = link::Carried { origin: seed(2).verifying_key().to_bytes(), ..carried };
+    assert!(!foreign.is_current(NOW) && !foreign.is_signed("public"));
+    assert_eq!(Frame::decode(&[b' '; link::FRAME_MAX + 1]), Err(link::Malformed));
+}
+
+#[test]
 fn items_lie_where_bep44_says() {
     let key = unhex("77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548").unwrap();
     let signed = item::signed(b"", 1, b"Hello World!");
@@ -198,6 +248,7 @@ proptest! {
     fn nothing_read_panics(text in "\\PC{0,60}") {
         let _ = Token::read(&text);
         let _ = Room::parse(&text);
+        let _ = Frame::decode(text.as_bytes());
         let _ = unhex_any(&text);
     }
 }

@@ -53,6 +53,13 @@ impl Secret {
         super::hex(&id[..8])
     }
 
+    /// Something of an address, with its port or without, as state is kept under it: a keyed hash
+    /// that changes every day.
+    pub fn keyed(&self, now_s: u32, what: &str) -> [u8; 32] {
+        let day = (now_s / 86_400).to_be_bytes();
+        hmac_sha256(&self.0, &[b"wsm1 probe", &day, what.as_bytes()])
+    }
+
     /// An address as state is kept under it: a keyed hash that changes every day.
     pub fn address_key(&self, now_s: u32, client: IpAddr) -> [u8; 16] {
         let day = (now_s / 86_400).to_be_bytes();

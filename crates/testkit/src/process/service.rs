@@ -23,6 +23,7 @@ pub struct Builder {
     settings: Vec<(String, String)>,
     arguments: Vec<String>,
     wait_for_ready: bool,
+    public: Option<Port>,
 }
 
 impl Builder {
@@ -52,6 +53,12 @@ impl Builder {
         self.set("DATABASE_URL", url)
     }
 
+    /// Serves clients at this port instead of one nobody knows before the start.
+    pub fn at(mut self, port: Port) -> Self {
+        self.public = Some(port);
+        self
+    }
+
     /// Returns as soon as the process lives instead of when it is ready: for starts without a database.
     pub fn without_waiting(mut self) -> Self {
         self.wait_for_ready = false;
@@ -62,7 +69,8 @@ impl Builder {
     pub async fn start(self) -> anyhow::Result<Service> {
         let name = self.name;
         let path = tokio::task::spawn_blocking(move || binary(name)).await??;
-        let (public, admin) = (Port::reserve()?, Port::reserve()?);
+        let public = self.public.map_or_else(Port::reserve, Ok)?;
+        let admin = Port::reserve()?;
         let prefix = name.to_uppercase().replace('-', "_");
         let mut command = Command::new(path);
         command.args(&self.arguments);
@@ -97,7 +105,13 @@ pub struct Service {
 impl Service {
     /// Settings for the service whose crate and binary are called `name`.
     pub fn named(name: &'static str) -> Builder {
-        Builder { name, settings: Vec::new(), arguments: Vec::new(), wait_for_ready: true }
+        Builder {
+            name,
+            settings: Vec::new(),
+            arguments: Vec::new(),
+            wait_for_ready: true,
+            public: None,
+        }
     }
 
     /// Where it serves clients.
