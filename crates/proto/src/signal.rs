@@ -11,6 +11,7 @@ pub mod encode;
 mod id;
 mod peer_id;
 mod register;
+pub mod replica;
 mod request;
 mod routed;
 

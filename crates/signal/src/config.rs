@@ -29,6 +29,8 @@ pub struct Config {
     pub(crate) turn: TurnArgs,
     #[command(flatten)]
     pub(crate) lease: LeaseArgs,
+    #[command(flatten)]
+    pub(crate) bus: bus::BusArgs,
 }
 
 /// How sockets are kept.

@@ -6,6 +6,7 @@
 
 pub(crate) mod departed;
 pub(crate) mod desk;
+pub(crate) mod exchange;
 pub(crate) mod ice;
 pub(crate) mod keeper;
 pub(crate) mod line;

@@ -28,8 +28,8 @@ use uuid::Uuid;
 
 pub use config::Config;
 use domain::{
-    desk::Desk, ice::IceServers, keeper, keeper::Lease, registry::Bounds, registry::Registry,
-    roster::SnapshotBounds, waiting::Waiting,
+    desk::Desk, exchange::Exchange, ice::IceServers, keeper, keeper::Lease, registry::Bounds,
+    registry::Registry, roster::SnapshotBounds, waiting::Waiting,
 };
 use metrics::Metrics;
 use store::{NodeId, session::NewSession, session::Outcome};
@@ -120,8 +120,11 @@ fn desk(config: &Config, pool: PgPool, node: NodeId, cx: &Context) -> anyhow::Re
         urls: config.turn.turn_urls.clone(),
         ttl: config.turn.turn_ttl,
     });
+    let feed = Feed::new(config.presence.presence_log, cx);
+    let bus = bus::Bus::start(&config.bus, node.0, &pool, cx)?;
     Ok(Desk {
-        registry: Registry::new(Feed::new(config.presence.presence_log, cx), bounds(config)),
+        registry: Registry::new(feed, bounds(config), node.0),
+        exchange: Exchange::new(bus),
         waiting: Waiting::new(millis(config.sockets.registration_deadline)),
         metrics: Metrics::register(&cx.metrics)?,
         limiter: Limiter::new(&config.allowances()),

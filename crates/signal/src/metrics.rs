@@ -14,10 +14,13 @@ pub(crate) struct Metrics {
     pub(crate) replaced: IntCounter,
     pub(crate) forwarded: IntCounter,
     pub(crate) kept: IntCounter,
+    pub(crate) passed_on: IntCounter,
     pub(crate) not_found: IntCounter,
     pub(crate) presence_events: IntCounter,
     pub(crate) recovery_seconds: Histogram,
     pub(crate) online: IntGauge,
+    pub(crate) known: IntGauge,
+    pub(crate) siblings: IntGauge,
     pub(crate) probes: IntCounter,
     pub(crate) deadlines: IntCounter,
     pub(crate) snapshots_built: IntCounter,
@@ -61,6 +64,7 @@ impl Metrics {
             )?,
             forwarded: signals.with_label_values(&["sent"]),
             kept: signals.with_label_values(&["kept"]),
+            passed_on: signals.with_label_values(&["passed_on"]),
             not_found: signals.with_label_values(&["not_found"]),
             presence_events: counter(
                 to,
@@ -74,6 +78,8 @@ impl Metrics {
                 to
             )?,
             online: gauge(to, "signal_peers_online", "Peers registered here.")?,
+            known: gauge(to, "signal_peers_known", "Peers registered at all replicas.")?,
+            siblings: gauge(to, "signal_siblings", "Other replicas that run.")?,
             probes: counter(
                 to,
                 "signal_probes_total",

@@ -88,7 +88,10 @@ impl Conversation {
         let desk = &self.desk;
         match kind {
             Kind::Register | Kind::PeersRequest => {}
-            Kind::Signal => desk.forward(&Signal::read(request, &desk.rules, &seat.peer)?)?,
+            Kind::Signal => {
+                let signal = Signal::read(request, &desk.rules, &seat.peer)?;
+                desk.forward(&signal, seat, &request.id)?;
+            }
             Kind::Ping => tell(&self.line, &Frame::text(encode::pong(&seat.peer))),
             Kind::PresenceSubscribe => {
                 let wish = Subscription::read(request, &desk.rules, desk.max_subscribed)?;

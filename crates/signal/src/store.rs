@@ -10,6 +10,11 @@ pub(crate) mod session;
 pub(crate) struct NodeId(pub(crate) uuid::Uuid);
 
 impl NodeId {
+    /// As the table has it; the nil number for what is none.
+    fn read(text: &str) -> uuid::Uuid {
+        uuid::Uuid::try_parse(text).unwrap_or_default()
+    }
+
     /// As it is bound: statements cast it, so that the driver need not know the type.
     fn text(self) -> String {
         self.0.to_string()

@@ -26,6 +26,13 @@ impl PeerId {
         Self(json.into())
     }
 
+    /// The id whose JSON text another process of ours wrote; `None` for what is no id.
+    #[must_use]
+    pub fn from_json(json: &[u8]) -> Option<Self> {
+        let held = [b"{\"p\":", json, b"}"].concat();
+        Self::from_raw(js::scan_object(&held, 2).ok()??.get("p")?)
+    }
+
     /// The id as JSON text.
     #[must_use]
     pub fn json(&self) -> &[u8] {
@@ -112,6 +119,7 @@ mod tests {
         for json in [r#""plain""#, r#""q\"\\\u0000\ud83d\ude00""#, r#""\ud800x""#] {
             let id = id(json).unwrap();
             assert_eq!(PeerId::from_wtf8(&id.wtf8().unwrap()), id);
+            assert_eq!(PeerId::from_json(id.json()), Some(id));
         }
         assert_eq!(id("true").unwrap().wtf8(), None);
     }

@@ -19,7 +19,7 @@ use identity::{Key, Pins, Proof};
 use pg::GroupCommit;
 use proto::{
     sign::KeyCache,
-    signal::{Code, Refusal, Register, Resume, Rules, Signal, Subscription, encode},
+    signal::{Code, Refusal, Register, RequestId, Resume, Rules, Signal, Subscription, encode},
 };
 use service::Clock;
 use sqlx::PgPool;
@@ -27,6 +27,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
+    exchange::{Exchange, complaint},
     ice::IceServers,
     line::Line,
     registry::{Arrival, Registry},
@@ -44,6 +45,7 @@ use crate::{
 /// Decides what becomes of requests. One per process, shared by all sockets.
 pub(crate) struct Desk {
     pub(crate) registry: Registry<Outbox>,
+    pub(crate) exchange: Exchange,
     pub(crate) waiting: Waiting<Outbox>,
     pub(crate) metrics: Metrics,
     pub(crate) limiter: Limiter,
@@ -123,7 +125,15 @@ impl Desk {
         let new = NewSession { peer, session, nonce, forget_at_ms };
         match self.registers.write(new).await {
             Ok(Outcome::Seated { generation }) => {
-                Ok(self.seat(ask, applicant, session, generation))
+                if let Resume::Token { token, .. } = &ask.resume {
+                    let token = token.as_bytes();
+                    self.exchange.resume(&ask.peer, token, session, generation).await;
+                }
+                let seat = self.seat(ask, applicant, session, generation);
+                if seat.is_live() {
+                    self.exchange.online(&seat);
+                }
+                Ok(seat)
             }
             Ok(Outcome::NonceUsed) => Err(refuse("nonce already used")),
             Err(why) => Err(unavailable(&why)),
@@ -222,13 +232,29 @@ impl Desk {
     ///
     /// # Errors
     /// `PEER_NOT_FOUND`.
-    pub(crate) fn forward(&self, signal: &Signal<'_>) -> Result<(), Refusal> {
+    pub(crate) fn forward(
+        &self,
+        signal: &Signal<'_>,
+        from: &Seat<Outbox>,
+        id: &RequestId<'_>,
+    ) -> Result<(), Refusal> {
         let capacity = encode::ENVELOPE + signal.payload.text().len();
         let frame = Frame::text_with(capacity, |out| encode::signal(signal.payload, out));
         match self.registry.forward(&signal.to(), &frame) {
             Delivery::Sent => self.metrics.forwarded.inc(),
             Delivery::Kept => self.metrics.kept.inc(),
-            Delivery::NotFound => {
+            Delivery::Elsewhere(node)
+                if self.exchange.signal(
+                    node,
+                    signal,
+                    &from.peer,
+                    complaint(signal, id),
+                    &frame,
+                ) =>
+            {
+                self.metrics.passed_on.inc();
+            }
+            Delivery::Elsewhere(_) | Delivery::NotFound => {
                 self.metrics.not_found.inc();
                 return Err(signal.not_found());
             }

@@ -21,6 +21,10 @@ use super::{
     seat::{Delivery, Kept, Place, Seat},
 };
 
+mod elsewhere;
+
+pub(crate) use elsewhere::{Appearance, Row};
+
 const SHARDS: usize = 64;
 
 /// Close code of a replaced session, and its reason.
@@ -51,6 +55,8 @@ pub(crate) struct Registry<L: Line> {
     feed: L::Feed,
     bounds: Bounds,
     budget: Arc<Budget>,
+    /// This process; part of every token, so that any replica knows whom to ask.
+    node: Uuid,
 }
 
 /// A register whose proof is good and whose commit is done.
@@ -83,13 +89,14 @@ pub(crate) struct Arrived<L> {
 }
 
 impl<L: Line> Registry<L> {
-    pub(crate) fn new(feed: L::Feed, bounds: Bounds) -> Self {
+    pub(crate) fn new(feed: L::Feed, bounds: Bounds, node: Uuid) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             roster: Mutex::new(Roster::new(bounds.max_departed)),
             feed,
             bounds,
             budget: Budget::new(bounds.resume_total_bytes),
+            node,
         }
     }
 
@@ -108,7 +115,11 @@ impl<L: Line> Registry<L> {
         for _ in 0..3 {
             let seat = match self.shard(to).lock().get(to) {
                 Some(Place::Here(seat)) => seat.clone(),
-                Some(Place::Away { kept, .. }) => {
+                Some(Place::There(there)) if there.moving.is_none() => {
+                    return Delivery::Elsewhere(there.node);
+                }
+                Some(place @ (Place::Away { .. } | Place::There(_))) => {
+                    let Some(kept) = place.kept() else { return Delivery::NotFound };
                     let earlier = kept_by.as_ref().and_then(|seat| seat.resume.as_ref());
                     let already = earlier.is_some_and(|earlier| Arc::ptr_eq(earlier, kept));
                     let kept = already || kept.replay.lock().missed(frame);
@@ -146,9 +157,15 @@ impl<L: Line> Registry<L> {
             Some(Place::Here(seat)) => Some(seat.clone()),
             _ => None,
         };
-        let outrun = held.as_ref().is_some_and(|seat| seat.generation > arrival.generation);
+        // Who has the peer, online, and its place in the order.
+        let holder = match before {
+            Some(Place::Here(seat)) => Some((seat.generation, seat.order)),
+            Some(Place::There(there)) if there.online => Some((there.generation, there.order)),
+            _ => None,
+        };
+        let outrun = holder.is_some_and(|(generation, _)| generation > arrival.generation);
         let own = held.as_ref().filter(|seat| seat.socket == arrival.socket).is_some();
-        let order = held.as_ref().map_or(roster.next_order, |seat| seat.order);
+        let order = holder.map_or(arrival.generation.cast_unsigned(), |(_, order)| order);
         let seat = Arc::new(self.seat(arrival, order, !outrun));
         if outrun {
             drop((shard, roster));
@@ -163,7 +180,9 @@ impl<L: Line> Registry<L> {
                 replace(old, &mut roster);
             }
         } else {
-            roster.next_order += 1;
+            roster.here += 1;
+        }
+        if holder.is_none() {
             roster.online.insert(order, seat.peer.clone());
         }
         let away_ms = roster.departed.remove(&seat.peer).map(|left_ms| now_ms - left_ms);
@@ -191,7 +210,7 @@ impl<L: Line> Registry<L> {
         let kept = || {
             let Bounds { resume_frames, resume_bytes, .. } = self.bounds;
             let replay = Replay::new(resume_frames, resume_bytes, self.budget.clone());
-            let token = Uuid::new_v4().simple().to_string();
+            let token = format!("{}{}", self.node.simple(), Uuid::new_v4().simple());
             Arc::new(Kept { token, replay: Mutex::new(replay) })
         };
         Seat {
@@ -228,10 +247,12 @@ impl<L: Line> Registry<L> {
             }
         }
         drop(shard);
+        roster.here -= 1;
         roster.online.remove(&seat.order);
         roster.departed.insert(seat.peer.clone(), now_ms);
         let (peer, session) = (seat.peer.clone(), seat.session);
-        roster.leavers.push(Leaver { peer, session, at_ms: now_ms });
+        let kept = seat.resume.is_some();
+        roster.leavers.push(Leaver { peer, session, at_ms: now_ms, kept });
         roster.changed();
         if !silent {
             roster.announce(&self.feed, &seat.peer, Some(now_ms), seat.socket);
@@ -277,14 +298,31 @@ impl<L: Line> Registry<L> {
         self.roster.lock().peers(&self.bounds.snapshot, now_ms, force)
     }
 
-    /// Whether a peer is connected here.
+    /// Whether a peer is connected, here or elsewhere.
     pub(crate) fn is_online(&self, peer: &PeerId) -> bool {
-        matches!(self.shard(peer.json()).lock().get(peer), Some(Place::Here(_)))
+        match self.shard(peer.json()).lock().get(peer) {
+            Some(Place::Here(_)) => true,
+            Some(Place::There(there)) => there.online,
+            Some(Place::Away { .. }) | None => false,
+        }
     }
 
-    /// How many peers are online.
+    /// How many peers are connected to this process.
     pub(crate) fn online(&self) -> usize {
+        self.roster.lock().here
+    }
+
+    /// How many peers are online at all replicas.
+    pub(crate) fn known(&self) -> usize {
         self.roster.lock().online.len()
+    }
+
+    /// Whether anybody who left may still come back with a token.
+    pub(crate) fn awaits_anybody(&self) -> bool {
+        self.roster.lock().windows.iter().any(|window| {
+            let shard = self.shard(window.peer.json()).lock();
+            matches!(shard.get(&window.peer), Some(Place::Away { session, .. }) if *session == window.session)
+        })
     }
 
     /// Ends resume windows and forgets who left long ago.
@@ -295,6 +333,7 @@ impl<L: Line> Registry<L> {
             let mut shard = self.shard(peer.json()).lock();
             let ended = |place: &Place<L>| match place {
                 Place::Away { session: away, .. } => *away == session,
+                Place::There(there) => !there.online && there.session == session,
                 Place::Here(_) => false,
             };
             if shard.get(&peer).is_some_and(ended) {
@@ -315,6 +354,13 @@ impl<L: Line> Registry<L> {
         roster.changed();
     }
 
+    /// Sends a frame to whoever holds the peer whose JSON text is `peer`, if that is here.
+    pub(crate) fn answer(&self, peer: &[u8], frame: &Frame) {
+        if let Some(Place::Here(seat)) = self.shard(peer).lock().get(peer) {
+            seat.line.send(frame);
+        }
+    }
+
     /// Takes the leavers the store has not been told of.
     pub(crate) fn take_leavers(&self) -> Vec<Leaver> {
         std::mem::take(&mut self.roster.lock().leavers)
@@ -325,7 +371,7 @@ impl<L: Line> Registry<L> {
         let seats = |shard: &Shard<L>| {
             let here = |place: &Place<L>| match place {
                 Place::Here(seat) => Some(seat.clone()),
-                Place::Away { .. } => None,
+                Place::Away { .. } | Place::There(_) => None,
             };
             shard.lock().values().filter_map(here).collect::<Vec<_>>()
         };

@@ -82,6 +82,23 @@ impl Replay {
         missed
     }
 
+    /// Takes everything, and how much of it was handed to the connection that is gone.
+    pub(crate) fn take_all(&mut self) -> (Vec<Frame>, usize) {
+        let frames: Vec<Frame> = std::mem::take(&mut self.frames).into();
+        self.budget.give_back(std::mem::take(&mut self.bytes));
+        (frames, std::mem::take(&mut self.sent))
+    }
+
+    /// Fills an empty replay with what another replica kept.
+    pub(crate) fn refill(&mut self, frames: &[Frame], sent: usize) {
+        for (place, frame) in frames.iter().enumerate() {
+            if !self.push(frame) {
+                break;
+            }
+            self.sent += usize::from(place < sent);
+        }
+    }
+
     fn push(&mut self, frame: &Frame) -> bool {
         let bytes = frame.len();
         if bytes > self.max_bytes {

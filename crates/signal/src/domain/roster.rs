@@ -22,6 +22,8 @@ pub(crate) struct Leaver {
     pub(crate) peer: PeerId,
     pub(crate) session: Uuid,
     pub(crate) at_ms: i64,
+    /// It may come back with a token.
+    pub(crate) kept: bool,
 }
 
 /// State under the registry's one common lock, which no forwarded signal takes.
@@ -29,7 +31,8 @@ pub(crate) struct Leaver {
 pub(crate) struct Roster<L> {
     /// Online peers in order of registration.
     pub(crate) online: BTreeMap<u64, PeerId>,
-    pub(crate) next_order: u64,
+    /// How many of them are connected to this process.
+    pub(crate) here: usize,
     pub(crate) departed: Departed,
     /// Lines that asked about single peers, by peer.
     watchers: HashMap<PeerId, Vec<(u64, L)>>,
@@ -67,7 +70,7 @@ impl<L: Line> Roster<L> {
     pub(crate) fn new(max_departed: usize) -> Self {
         Self {
             online: BTreeMap::new(),
-            next_order: 0,
+            here: 0,
             departed: Departed::new(max_departed),
             watchers: HashMap::new(),
             watching: HashMap::new(),

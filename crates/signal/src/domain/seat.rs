@@ -38,6 +38,8 @@ pub(crate) enum Delivery {
     Sent,
     /// Kept for a peer that may come back.
     Kept,
+    /// The peer is at another replica: to be passed on to it.
+    Elsewhere(Uuid),
     /// Nobody is there to receive it.
     NotFound,
 }
@@ -83,6 +85,22 @@ pub(crate) enum Place<L> {
         /// What it would receive.
         kept: Arc<Kept>,
     },
+    /// At another replica.
+    There(There),
+}
+
+/// A session at another replica.
+#[derive(Clone, Debug)]
+pub(crate) struct There {
+    pub(crate) node: Uuid,
+    pub(crate) session: Uuid,
+    pub(crate) generation: i64,
+    /// As [`Seat::order`].
+    pub(crate) order: u64,
+    /// Cleared when it left and may come back: signals for it still go to its replica.
+    pub(crate) online: bool,
+    /// What the other replica kept, for a register here that is about to be seated.
+    pub(crate) moving: Option<Arc<Kept>>,
 }
 
 impl<L> Place<L> {
@@ -90,6 +108,7 @@ impl<L> Place<L> {
         match self {
             Self::Here(seat) => seat.resume.as_ref(),
             Self::Away { kept, .. } => Some(kept),
+            Self::There(there) => there.moving.as_ref(),
         }
     }
 }

@@ -21,6 +21,13 @@ pub(crate) async fn renew(pool: &PgPool, node: NodeId) -> Result<bool, pg::Error
     Ok(sqlx::query(RENEW).bind(node.text()).execute(pool).await?.rows_affected() == 1)
 }
 
+/// The other processes that hold a lease.
+pub(crate) async fn others(pool: &PgPool, node: NodeId) -> Result<Vec<String>, pg::Error> {
+    const OTHERS: &str =
+        "SELECT node::text FROM signal.node WHERE node <> $1::text::uuid ORDER BY node";
+    Ok(sqlx::query_scalar(OTHERS).bind(node.text()).fetch_all(pool).await?)
+}
+
 /// Ends the lease of a process that stops, and with it whatever sessions it still holds.
 pub(crate) async fn stop(pool: &PgPool, node: NodeId) -> Result<(), pg::Error> {
     const STOP: &str = "WITH gone AS (DELETE FROM signal.node WHERE node = $1::text::uuid),

@@ -88,6 +88,8 @@ pub(crate) struct Left {
     pub(crate) peer: Vec<u8>,
     pub(crate) session: Uuid,
     pub(crate) at_ms: i64,
+    /// It may come back with a token; not stored.
+    pub(crate) kept: bool,
 }
 
 /// Gives back the rows of sessions that ended and notes when. A peer that has registered again
@@ -107,6 +109,29 @@ pub(crate) async fn leave(pool: &PgPool, left: &[Left]) -> Result<(), pg::Error>
     let times: Vec<i64> = left.iter().map(|one| one.at_ms).collect();
     sqlx::query(LEAVE).bind(peers).bind(sessions).bind(times).execute(pool).await?;
     Ok(())
+}
+
+/// Who holds a peer, according to the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Seated {
+    /// WTF-8.
+    pub(crate) peer: Vec<u8>,
+    pub(crate) node: Uuid,
+    pub(crate) session: Uuid,
+    pub(crate) generation: i64,
+}
+
+/// Every session of every process.
+pub(crate) async fn all(pool: &PgPool) -> Result<Vec<Seated>, pg::Error> {
+    const ALL: &str = "SELECT peer, node::text, session::text, generation FROM signal.session";
+    let rows: Vec<(Vec<u8>, String, String, i64)> = sqlx::query_as(ALL).fetch_all(pool).await?;
+    let seated = |(peer, node, session, generation): (Vec<u8>, String, String, i64)| Seated {
+        peer,
+        node: NodeId::read(&node),
+        session: NodeId::read(&session),
+        generation,
+    };
+    Ok(rows.into_iter().map(seated).collect())
 }
 
 /// A session that is connected here, for [`restore`].

@@ -117,7 +117,7 @@ struct Client {
 
 impl World {
     fn new() -> Self {
-        Self { registry: Registry::new(Log::default(), BOUNDS), generation: 0 }
+        Self { registry: Registry::new(Log::default(), BOUNDS, Uuid::nil()), generation: 0 }
     }
 
     fn arrival(&mut self, peer: &str, socket: u64, pipe: &Pipe) -> Arrival<'static, Pipe> {

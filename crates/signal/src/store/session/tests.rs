@@ -91,8 +91,12 @@ async fn ids_no_table_keeps_burn_their_nonce_only(pool: PgPool) {
 async fn a_leaver_that_is_back_keeps_its_row_and_the_latest_leave_counts(pool: PgPool) {
     register(&pool, NODE, &[new("p", 1, 1)]).await.unwrap();
     register(&pool, NODE, &[new("p", 2, 2)]).await.unwrap();
-    let left =
-        |session, at_ms| Left { peer: b"p".to_vec(), session: Uuid::from_u128(session), at_ms };
+    let left = |session, at_ms| Left {
+        peer: b"p".to_vec(),
+        session: Uuid::from_u128(session),
+        at_ms,
+        kept: false,
+    };
     let now_ms: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM now()) * 1000)::bigint")
         .fetch_one(&pool)
         .await
