@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 /// Everything went well.
@@ -40,6 +41,10 @@ pub(crate) struct Place {
     #[arg(long, global = true, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
 
+    /// File that holds that address.
+    #[arg(long, global = true, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    pub(crate) database_url_file: Option<PathBuf>,
+
     /// Directory of Postgres's programs [default: the newest of /usr/lib/postgresql/*/bin].
     #[arg(long, global = true, env = "SWITCHYARD_PG_BIN", value_name = "DIR")]
     pub(crate) pg_bin: Option<PathBuf>,
@@ -56,6 +61,20 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// With the address from its file, if it is given that way.
+    pub(crate) fn read(mut self) -> anyhow::Result<Self> {
+        if let Some(file) = self.database_url_file.as_ref().filter(|file| *file != "") {
+            anyhow::ensure!(
+                self.foreign_url().is_none(),
+                "DATABASE_URL and DATABASE_URL_FILE are both set; keep one"
+            );
+            let url = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            self.database_url = Some(url.trim().to_owned());
+        }
+        Ok(self)
+    }
+
     /// The foreign database's address; an empty variable counts as unset.
     pub(crate) fn foreign_url(&self) -> Option<&str> {
         self.database_url.as_deref().filter(|url| !url.is_empty())
@@ -85,6 +104,10 @@ pub(crate) enum Command {
     Peerbook(PeerbookCommand),
     /// Make time-limited TURN credentials.
     TurnCred(TurnCredArgs),
+    /// Print the link and QR code from which an app learns of the servers.
+    Link(LinkArgs),
+    /// Ask a service's admin port whether it is ready; for containers' health checks.
+    Health(HealthArgs),
     /// Become another program that ends when its parent does.
     #[command(hide = true)]
     Child(ChildArgs),
@@ -138,6 +161,10 @@ pub(crate) struct MigrateArgs {
     /// Only list what would be applied.
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Then let services log in as the connection strings in these files say. May be repeated.
+    #[arg(long, value_name = "FILE", value_delimiter = ',', conflicts_with_all = ["dry_run", "down"])]
+    pub(crate) logins: Vec<PathBuf>,
 
     /// Undo the newest N migrations. Deletes what they hold.
     #[arg(long, value_name = "N", requires = "i_know")]
@@ -277,6 +304,57 @@ pub(crate) struct TurnCredArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct LinkArgs {
+    /// Name or address apps reach the servers by.
+    #[arg(env = "PUBLIC_HOST")]
+    pub(crate) host: String,
+
+    /// Port of signal behind HAProxy.
+    #[arg(long, env = "HTTPS_PORT", value_name = "PORT", default_value_t = 443)]
+    pub(crate) signal_port: u16,
+
+    /// Port of relay behind HAProxy.
+    #[arg(long, env = "RELAY_PORT", value_name = "PORT", default_value_t = 444)]
+    pub(crate) relay_port: u16,
+
+    /// Port of TURN over UDP and TCP.
+    #[arg(long, env = "TURN_PORT", value_name = "PORT", default_value_t = 3478)]
+    pub(crate) turn_port: u16,
+
+    /// Name of coturn's static user, for the TURN entry.
+    #[arg(long, env = "TURN_USER", value_name = "NAME", requires = "turn_password_file")]
+    pub(crate) turn_user: Option<String>,
+
+    /// File of that user's password.
+    #[arg(long, env = "TURN_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) turn_password_file: Option<PathBuf>,
+
+    /// File of the secret shared with coturn: the TURN entry then holds a credential made from it,
+    /// for apps that cannot ask for one.
+    #[arg(long, value_name = "FILE", conflicts_with = "turn_user")]
+    pub(crate) turn_secret_file: Option<PathBuf>,
+
+    /// Days until that credential expires; the link has to be read again then.
+    #[arg(long, value_name = "DAYS", default_value_t = 365,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) turn_days: u16,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct HealthArgs {
+    /// The admin port: 127.0.0.1:13000.
+    pub(crate) address: std::net::SocketAddr,
+
+    /// Seconds to wait for the answer.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Args)]

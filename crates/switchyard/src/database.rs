@@ -162,7 +162,7 @@ impl Moment {
 }
 
 /// The URL without its password, which must not show in the list of processes, and the password.
-fn split_password(url: &str) -> (String, Option<String>) {
+pub(crate) fn split_password(url: &str) -> (String, Option<String>) {
     let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
     let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
     let Some(at) = rest[..authority_end].rfind('@') else { return (url.to_owned(), None) };

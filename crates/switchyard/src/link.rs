@@ -1,10 +1,63 @@
 //! The configuration link and QR code an app imports its servers from.
 
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::{EXIT_OK, LinkArgs};
+use crate::up::bracketed;
+use crate::{clock, output};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// `switchyard link`.
+pub(crate) fn run(args: &LinkArgs) -> anyhow::Result<u8> {
+    let host = bracketed(&args.host);
+    let config = Config::new(
+        vec![format!("wss://{host}:{}", args.signal_port)],
+        vec![format!("https://{host}:{}", args.relay_port)],
+        turn(args, &host)?.into_iter().collect(),
+    );
+    let link = config.link();
+    if args.json {
+        output::json(&json!({ "link": link }));
+        return Ok(EXIT_OK);
+    }
+    output::line(&link);
+    if let Some(code) = config.qr(output::colourful()) {
+        output::line(&code);
+    }
+    Ok(EXIT_OK)
+}
+
+/// The TURN entry: apps that read links hold a name and a password and can ask for no other. By
+/// UDP alone, as such an app uses no UDP entry beside one for TCP.
+fn turn(args: &LinkArgs, host: &str) -> anyhow::Result<Option<Turn>> {
+    let read = |path: &Path| {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        anyhow::Ok(text.trim().to_owned())
+    };
+    let (username, password) = match (&args.turn_user, &args.turn_password_file) {
+        (Some(user), Some(file)) => (user.clone(), read(file)?),
+        _ => {
+            let Some(file) = &args.turn_secret_file else { return Ok(None) };
+            let ttl = DAY * u32::from(args.turn_days);
+            // One name for everybody who reads the link: coturn's quota is theirs together.
+            let made = turn::mint(read(file)?.as_bytes(), "link", ttl, clock::now_ms());
+            (made.username, made.credential)
+        }
+    };
+    let url = format!("turn:{host}:{}?transport=udp", args.turn_port);
+    Ok(Some(Turn { url, username, password, priority: 100 }))
+}
 
 /// A TURN server an app may use.
 #[derive(Clone, Debug, Serialize)]
@@ -80,6 +133,28 @@ mod tests {
             std::str::from_utf8(&json).unwrap(),
             r#"{"type":"peerlink_server_config","version":1,"bootstrap":["wss://h:3000"],"relay":["https://h:4000"],"turn":[],"push":[]}"#
         );
+    }
+
+    #[test]
+    fn a_secret_becomes_a_credential_an_app_can_keep() {
+        use clap::Parser as _;
+        let file = std::env::temp_dir().join(format!("link-{}", std::process::id()));
+        std::fs::write(&file, "secret\n").unwrap();
+        let cli = crate::cli::Cli::parse_from([
+            "switchyard".as_ref(),
+            "link".as_ref(),
+            "2001:db8::1".as_ref(),
+            "--turn-secret-file".as_ref(),
+            file.as_os_str(),
+        ]);
+        let crate::cli::Command::Link(args) = cli.command else { panic!("another command") };
+        let turn = turn(&args, "[2001:db8::1]").unwrap().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(turn.url, "turn:[2001:db8::1]:3478?transport=udp");
+        let (expiry, user) = turn.username.split_once(':').unwrap();
+        let days = (expiry.parse::<i64>().unwrap() - clock::now_ms() / 1000) / 86_400;
+        assert!(user == "link" && (364..=365).contains(&days), "{}", turn.username);
+        assert_eq!(turn.password.len(), 28);
     }
 
     #[test]

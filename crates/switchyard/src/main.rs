@@ -16,11 +16,13 @@ mod database;
 mod db;
 mod disk;
 mod doctor;
+mod health;
 mod http;
 mod identities;
 mod layout;
 mod link;
 mod lock;
+mod logins;
 mod migrate;
 mod output;
 mod ports;
@@ -62,7 +64,7 @@ fn fail(why: &anyhow::Error) -> ExitCode {
 
 /// Runs one command; the value is the process's exit code.
 async fn run(cli: Cli) -> anyhow::Result<u8> {
-    let place = cli.place;
+    let place = cli.place.read()?;
     match cli.command {
         Command::Up(args) => up::run(&place, args).await,
         Command::Migrate(args) => migrate::run(&place, &args).await,
@@ -73,6 +75,8 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::SessionKey(args) => session_key_command(&args),
         Command::Peerbook(command) => book::run(&place, command).await,
         Command::TurnCred(args) => turn_cred::run(&place, &args),
+        Command::Link(args) => link::run(&args),
+        Command::Health(args) => health::run(&args).await,
         Command::Child(args) => child::become_program(&args),
     }
 }

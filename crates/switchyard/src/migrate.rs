@@ -9,7 +9,7 @@ use sqlx::migrate::Migration;
 
 use crate::cli::{EXIT_OK, MigrateArgs, Place};
 use crate::database::Database;
-use crate::output;
+use crate::{logins, output};
 
 /// Applies, lists or undoes migrations.
 pub(crate) async fn run(place: &Place, args: &MigrateArgs) -> anyhow::Result<u8> {
@@ -26,11 +26,17 @@ async fn act(database: &Database, args: &MigrateArgs) -> anyhow::Result<()> {
         None if args.dry_run => ("pending", pending(&pool).await?),
         None => ("applied", apply(&pool).await?),
     };
+    let logins = logins::allow_urls(&pool, &args.logins).await?;
     pool.close().await;
     if args.json {
         let list: Vec<_> = changed.iter().map(|name| name.as_str()).collect();
-        output::json(&json!({ word: list }));
-    } else if changed.is_empty() {
+        output::json(&json!({ word: list, "logins": logins }));
+        return Ok(());
+    }
+    if !logins.is_empty() {
+        output::line(&format!("may log in: {}", logins.join(", ")));
+    }
+    if changed.is_empty() {
         output::line("nothing to do: the database is up to date");
     } else {
         changed.iter().for_each(|name| output::line(&format!("{word}  {name}")));

@@ -170,3 +170,47 @@ fn a_second_interrupt_ends_a_drain_that_would_take_long() -> Outcome {
     assert!(asked.elapsed() < Duration::from_secs(45), "{:?}", asked.elapsed());
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrating_lets_services_log_in_as_their_files_say() -> Outcome {
+    let (server, place) = (Server::start().await?, Place::new(&[], 0)?);
+    let file = place.data().join("owner.url");
+    std::fs::write(&file, server.database("book").await? + "\n")?;
+    let login = place.data().join("mesh.url");
+    std::fs::write(&login, "postgres://switchyard_mesh:it%27s@db/book\n")?;
+    let logins = ["migrate", "--logins", login.to_str().expect("UTF-8")];
+    for _ in 0..2 {
+        let output = place.command(&logins).env("DATABASE_URL_FILE", &file).output()?;
+        let said = String::from_utf8(output.stdout)?;
+        assert!(said.contains("may log in: mesh"), "{said}");
+    }
+    let known: Vec<String> = query_scalar(
+        "SELECT rolname::text FROM pg_authid WHERE rolcanlogin AND rolpassword ^@ 'SCRAM'
+         AND rolname ^@ 'switchyard_'",
+    )
+    .fetch_all(&server.admin)
+    .await?;
+    assert_eq!(known, ["switchyard_mesh"]);
+
+    std::fs::write(&login, "postgres://postgres:x@db/book")?;
+    let output = place.command(&logins).env("DATABASE_URL_FILE", &file).output()?;
+    let why = String::from_utf8(output.stderr)?;
+    assert!(!output.status.success() && why.contains("no service's role"), "{why}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_tells_ready_from_absent() -> Outcome {
+    let place = Place::new(&["signal"], 0)?;
+    let server = Server::start().await?;
+    let url = server.database("book").await?;
+    done(&place, &url, &["migrate"])?;
+    let mut signal = testkit::process::Service::named("signal").database(&url).start().await?;
+    let admin = signal.admin().to_string();
+    let output = place.run(&["health", &admin])?;
+    assert!(output.status.success(), "{output:?}");
+    signal.kill();
+    let output = place.run(&["health", &admin])?;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    Ok(())
+}

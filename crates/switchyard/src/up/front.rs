@@ -163,7 +163,7 @@ fn pair(config_dir: &Path, program: &str, config: &str) -> Option<(PathBuf, Path
 }
 
 /// IPv6 addresses need brackets in a URL.
-pub(super) fn bracketed(host: &str) -> String {
+pub(crate) fn bracketed(host: &str) -> String {
     if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() }
 }
 

@@ -16,7 +16,8 @@ use crate::supervise::Program;
 use crate::tls::{self, Certificate};
 
 /// Variables of the originals that would apply to several services at once, and the stack's own.
-const HIDDEN: [&str; 4] = ["PORT", "DATABASE_URL", "SWITCHYARD_DATA", "NOTIFY_SOCKET"];
+const HIDDEN: [&str; 5] =
+    ["PORT", "DATABASE_URL", "DATABASE_URL_FILE", "SWITCHYARD_DATA", "NOTIFY_SOCKET"];
 
 /// The whole stack.
 pub(super) struct Plan {

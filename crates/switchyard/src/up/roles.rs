@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
-use sqlx::{AssertSqlSafe, PgPool};
+use anyhow::bail;
+use sqlx::PgPool;
 
 use super::plan::Plan;
 use crate::ports::Service;
 use crate::postgres::Cluster;
-use crate::secrets;
+use crate::{logins, secrets};
 
 /// Files with the connection string of each service.
 pub(super) type Urls = Vec<(Service, PathBuf)>;
@@ -22,14 +22,8 @@ pub(super) async fn give_logins(
     let mut urls = Urls::new();
     for service in plan.services.iter().map(|service| service.place.service) {
         let account = plan.layout.account();
-        let name = service.name();
-        let password = secrets::keep(&plan.layout.secrets().join(name), account)?;
-        // Neither part needs quoting: a constant, and letters, digits, `-` and `_`.
-        let login = format!("ALTER ROLE {} LOGIN PASSWORD '{password}'", service.role());
-        sqlx::raw_sql(AssertSqlSafe(login))
-            .execute(pool)
-            .await
-            .with_context(|| format!("cannot let {name} into the database"))?;
+        let password = secrets::keep(&plan.layout.secrets().join(service.name()), account)?;
+        logins::allow(pool, service, &password).await?;
         urls.push(write(plan, service, &cluster.url(service.role(), &password))?);
     }
     Ok(urls)
