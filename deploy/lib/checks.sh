@@ -40,7 +40,7 @@ update_system() {
         return
     fi
     run apt-get update -qq || warn "the package lists could not be refreshed"
-    run env DEBIAN_FRONTEND=noninteractive apt-get upgrade -qq -y -o Dpkg::Options::=--force-confold ||
+    quietly env DEBIAN_FRONTEND=noninteractive apt-get upgrade -qq -y -o Dpkg::Options::=--force-confold ||
         warn "not every package could be upgraded"
 }
 

@@ -25,6 +25,16 @@ run() {
     fi
 }
 
+# As run, without what the command has to say unless it fails.
+quietly() {
+    local said
+    if [ "$dry" = yes ]; then
+        run "$@"
+    else
+        said=$("$@" 2>&1) || { printf '%s\n' "$said" >&2 && return 1; }
+    fi
+}
+
 # keep_file PATH OWNER:GROUP MODE: what comes on stdin, all of it or nothing; nothing when it is the same.
 keep_file() {
     local path=$1 owner=$2 mode=$3 draft
@@ -70,7 +80,9 @@ packages() {
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
-    run env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" ||
+    # A fresh machine has no lists of packages yet.
+    apt-cache show "${missing[@]}" >/dev/null 2>&1 || run apt-get update -qq
+    quietly env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" ||
         fail "apt-get could not install: ${missing[*]}"
 }
 

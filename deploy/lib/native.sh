@@ -30,7 +30,7 @@ native_install() {
         run install -d /etc/postgresql-common
         echo 'create_main_cluster = false' | keep_file /etc/postgresql-common/createcluster.conf root:root 0644
     fi
-    packages openssl curl iproute2 ca-certificates postgresql haproxy coturn
+    packages openssl curl iproute2 procps ca-certificates postgresql haproxy coturn
     if [ $ours = yes ]; then rm -f $policy; fi
     if has_systemd; then
         local unit
@@ -48,7 +48,8 @@ native_database_port() {
     local version
     if [ -z "$(native_cluster)" ]; then
         version=$(find /usr/lib/postgresql -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null | sort -V | tail -n1)
-        run pg_createcluster "${version:-15}" switchyard -- --data-checksums --auth-host=scram-sha-256
+        quietly pg_createcluster "${version:-15}" switchyard --encoding UTF8 --locale C.UTF-8 -- \
+            --data-checksums --auth-local=peer --auth-host=scram-sha-256
     fi
     PG_VERSION=$(native_cluster | awk '{ print $1 }')
     PG_PORT=$(native_cluster | awk '{ print $3 }')
@@ -125,7 +126,7 @@ native_environment() {
         case $service in peer-linker | channel-hub) printf '%s_PROXY_PROTOCOL=accept\n' "$name" ;; esac
         case $service in signal | peerbook | mesh) ;; *) continue ;; esac
         if [ -z "$TURN_USER" ]; then
-            printf '%s_TURN_SECRET_FILE=/run/credentials/switchyard@%s.service/turn\n' "$name" "$service"
+            printf '%s_TURN_SECRET_FILE=%s/secrets/turn\n' "$name" "$etc"
             printf '%s_%s\n' "$name" "$(turn_settings | sed -n '/^TURN_URLS=/p')"
         fi
     done

@@ -41,7 +41,7 @@ settings_keep() {
     "${mode}_account"
     owner=$OWNER
     run install -d -m 0755 "$etc"
-    run install -d -m 0700 "$etc/secrets"
+    run install -d -m 0710 -g "${owner#*:}" "$etc/secrets"
     run install -d -m 0711 "$etc/tls"
     turn_pair
     link_arguments
