@@ -1,2 +1,4 @@
 //! End-to-end tests: the real binaries on a real Postgres, and clients that speak to them as apps
-//! do. The tests are in `tests/`; this crate is empty.
+//! do. The tests are in `tests/`; here is what other tests play as well.
+
+pub mod tour;
