@@ -18,7 +18,9 @@ pub struct Config {
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
-    pub(crate) lease: LeaseArgs,
+    pub(crate) lease: pg::LeaseArgs,
+    #[command(flatten)]
+    pub(crate) peers: packets::PeerArgs,
 }
 
 /// What clients may hold; more is answered with an error.
@@ -51,23 +53,6 @@ pub(crate) struct LimitArgs {
     #[arg(long, env = "TIME_TO_ANSWER", value_name = "TIME", default_value = "60s",
           value_parser = duration::parse)]
     pub(crate) time_to_answer: Duration,
-}
-
-/// How this process is known to its siblings.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Replicas")]
-pub(crate) struct LeaseArgs {
-    /// Name of this replica across restarts, unlike any other's [default: host name and port].
-    #[arg(long, env = "INSTANCE", value_name = "NAME")]
-    pub(crate) instance: Option<String>,
-    /// How often this process says that it lives.
-    #[arg(long, env = "LEASE_RENEWAL", value_name = "TIME", default_value = "5s",
-          value_parser = duration::parse)]
-    pub(crate) lease_renewal: Duration,
-    /// Silence after which another process counts as dead and its channels as gone.
-    #[arg(long, env = "LEASE_EXPIRY", value_name = "TIME", default_value = "15s",
-          value_parser = duration::parse)]
-    pub(crate) lease_expiry: Duration,
 }
 
 impl Config {

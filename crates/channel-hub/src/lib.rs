@@ -12,13 +12,14 @@ mod transport;
 use std::sync::Arc;
 
 use packets::Packets;
-use pg::{GroupCommit, GroupLimits, Holding};
+use pg::{GroupCommit, GroupLimits, Holding, Lease};
 use service::{About, Context, Gate};
 use sqlx::PgPool;
 
 pub use config::Config;
 use domain::{desk, desk::Desk, keeper};
 use metrics::Metrics;
+use transport::siblings::Circle;
 
 /// What the channel-hub process is called and where it listens by default.
 pub const ABOUT: About = About {
@@ -65,10 +66,18 @@ async fn serve_on(
 ) -> anyhow::Result<()> {
     let packets = Packets::new(&config.clients, cx)?;
     let port = listener.local_addr().port();
-    let instance = config.lease.instance.clone().unwrap_or_else(|| pg::instance(port));
-    let desk = Arc::new(desk(&config, pool, instance, cx)?);
+    let lease = store::lease(config.lease.instance(port), config.lease.lease_expiry);
+    let secret = lease.secret(&pool).await?;
+    let (siblings, siblings_port) =
+        packets.siblings(&config.peers, &secret, pg::vantage(&pool), cx).await?;
+    let lease = lease.reachable_at(siblings.address().to_owned());
+    let desk = Arc::new(desk(&config, pool, lease, cx)?);
     keeper::begin(&desk).await?;
     keeper::start(&desk, config.lease.lease_renewal, gate.clone(), cx);
+    let circle = Circle::new(desk.clone(), siblings.clone(), cx);
+    cx.spawn("siblings", siblings.serve(siblings_port, circle.greet()));
+    circle.meet().await;
+    cx.spawn("circle", circle.keep(config.lease.lease_renewal));
     gate.open();
     packets.serve(listener, transport::Hub::new(desk), cx).await
 }
@@ -76,10 +85,9 @@ async fn serve_on(
 fn desk(
     config: &Config,
     pool: PgPool,
-    instance: String,
+    lease: Lease,
     cx: &Context,
-) -> anyhow::Result<Desk<packets::Line>> {
-    let lease = store::lease(instance, config.lease.lease_expiry);
+) -> anyhow::Result<Desk<transport::Way>> {
     let spawner = cx.clone();
     let spawn = move |name, task| spawner.spawn(name, task);
     let mut group = GroupLimits::new("channels");

@@ -5,13 +5,16 @@ use prometheus::{
     register_int_counter_with_registry, register_int_gauge_with_registry,
 };
 
-use crate::domain::hub::Refusal;
+use crate::domain::hub::{Counts, Refusal};
 
 /// What one channel-hub process counts. Labels come from closed enums, never from peers.
 pub(crate) struct Metrics {
     sessions: IntGauge,
     channels: IntGauge,
     waiting: IntGauge,
+    channels_elsewhere: IntGauge,
+    asked_elsewhere: IntGauge,
+    asked_by_others: IntGauge,
     pub(crate) registered: IntCounter,
     pub(crate) requests: IntCounter,
     pub(crate) answered: IntCounter,
@@ -21,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) channels_lost: IntCounter,
     pub(crate) leases_lost: IntCounter,
     pub(crate) releases_waiting: IntGauge,
+    pub(crate) unheard: IntCounter,
 }
 
 impl Metrics {
@@ -39,6 +43,18 @@ impl Metrics {
             sessions: gauge("channel_hub_sessions", "Connected clients.")?,
             channels: gauge("channel_hub_channels", "Channels registered here.")?,
             waiting: gauge("channel_hub_requests_waiting", "Pad requests without an answer.")?,
+            channels_elsewhere: gauge(
+                "channel_hub_channels_elsewhere",
+                "Channels of other replicas that can be asked for here.",
+            )?,
+            asked_elsewhere: gauge(
+                "channel_hub_requests_elsewhere",
+                "Pad requests among those without an answer that other replicas have to answer.",
+            )?,
+            asked_by_others: gauge(
+                "channel_hub_requests_by_replicas",
+                "Pad requests among those without an answer that other replicas wait for.",
+            )?,
             registered: counter("channel_hub_registered_total", "Channels registered.")?,
             requests: counter("channel_hub_requests_total", "Pad requests sent to owners.")?,
             answered: counter("channel_hub_answers_total", "Answers passed to requesters.")?,
@@ -59,6 +75,10 @@ impl Metrics {
                 "channel_hub_leases_lost_total",
                 "Times others took this process for dead.",
             )?,
+            unheard: counter(
+                "channel_hub_unheard_total",
+                "Channels listed although another replica had not said in time that it knows.",
+            )?,
             releases_waiting: gauge(
                 "channel_hub_releases_waiting",
                 "Ended channels the database has not been told of yet.",
@@ -71,9 +91,16 @@ impl Metrics {
         self.refused[why as usize].inc();
     }
 
-    /// Sets how many sessions, channels and waiting requests there are.
-    pub(crate) fn count(&self, counts: [usize; 3]) {
-        for (gauge, count) in [&self.sessions, &self.channels, &self.waiting].iter().zip(counts) {
+    /// Sets how much there is of everything.
+    pub(crate) fn count(&self, counts: Counts) {
+        for (gauge, count) in [
+            (&self.sessions, counts.sessions),
+            (&self.channels, counts.channels),
+            (&self.waiting, counts.waiting),
+            (&self.channels_elsewhere, counts.channels_elsewhere),
+            (&self.asked_elsewhere, counts.asked_elsewhere),
+            (&self.asked_by_others, counts.asked_by_others),
+        ] {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }

@@ -1,5 +1,7 @@
 //! Packets to commands and back, for both generations.
 
+pub(crate) mod sibling;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,7 +32,8 @@ impl<L: Line> Conversation<L> {
         Self { desk, session, generation, line }
     }
 
-    /// Handles one packet of an activated client. Only a register waits, for the database.
+    /// Handles one packet of an activated client. A register waits for the
+    /// database, and it and an unregister for other processes.
     pub(crate) async fn hear(&self, packet: u16, id: u32, body: &[u8]) {
         let handled = match self.generation {
             Generation::WebSocket => self.hear_websocket(packet, id, body).await,
@@ -53,7 +56,7 @@ impl<L: Line> Conversation<L> {
             // What clients make of packets they were sent; nobody waits for it.
             kind::SUCCESS | kind::ERROR => Ok(()),
             ws::hub::REGISTER => desk.register(session, id, body).await,
-            ws::hub::UNREGISTER => desk.unregister(session, id, body),
+            ws::hub::UNREGISTER => desk.unregister(session, id, body).await,
             ws::hub::GET_CHANNELS => self.list(id),
             ws::hub::PAD_REQUEST => desk.request(session, id, body),
             ws::hub::PAD_REQUEST_RESPONSE => {
@@ -70,7 +73,7 @@ impl<L: Line> Conversation<L> {
         match packet {
             kind::ERROR => Ok(()),
             tcp::hub::REGISTER_CHANNEL => desk.register(session, id, name()?).await,
-            tcp::hub::UNREGISTER_CHANNEL => desk.unregister(session, id, name()?),
+            tcp::hub::UNREGISTER_CHANNEL => desk.unregister(session, id, name()?).await,
             tcp::hub::GET_CHANNELS => self.list(id),
             tcp::hub::REQUEST_PAD => desk.request(session, id, name()?),
             tcp::hub::PAD_CREATED => {
@@ -124,6 +127,7 @@ pub(crate) fn speak(
             send(tcp::hub::PAD_CREATED, Some(*id), body);
         }
         (Generation::Encrypted, Say::Unanswered(id)) => send(kind::ERROR, Some(*id), b""),
+        (_, Say::Listed(_) | Say::Unlisted(_) | Say::Sync(_) | Say::Cancelled(_)) => {}
         (_, Say::Lost) => return false,
     }
     true

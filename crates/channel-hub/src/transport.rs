@@ -1,5 +1,7 @@
 //! Connections of both generations, and a page for those who come by HTTP.
 
+pub(crate) mod siblings;
+
 use std::{ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
@@ -16,7 +18,11 @@ use crate::{
         desk::{Desk, Line},
         hub::{Generation, Say},
     },
-    protocol::{Conversation, speak},
+    protocol::{
+        Conversation,
+        sibling::{self, Role},
+        speak,
+    },
 };
 
 /// What every path answers, as in the original.
@@ -25,10 +31,10 @@ const PAGE: &[u8] = b"channel-hub\n\
 
 /// The service as the connections see it.
 #[derive(Clone)]
-pub(crate) struct Hub(Arc<Desk<packets::Line>>);
+pub(crate) struct Hub(Arc<Desk<Way>>);
 
 impl Hub {
-    pub(crate) fn new(desk: Arc<Desk<packets::Line>>) -> Self {
+    pub(crate) fn new(desk: Arc<Desk<Way>>) -> Self {
         Self(desk)
     }
 }
@@ -40,7 +46,8 @@ impl packets::Service for Hub {
     fn connect(&self, opened: Opened) -> Session {
         let generation = generation(opened.wire);
         let address = opened.peer.limit_key();
-        Session(Conversation::open(self.0.clone(), generation, address, opened.line))
+        let line = Way::Client(opened.line);
+        Session(Conversation::open(self.0.clone(), generation, address, line))
     }
 
     async fn http(&self, _: Request<Incoming>) -> Response<Body> {
@@ -53,7 +60,7 @@ impl packets::Service for Hub {
 }
 
 /// One activated client.
-pub(crate) struct Session(Conversation<packets::Line>);
+pub(crate) struct Session(Conversation<Way>);
 
 impl packets::Client for Session {
     async fn packet(&mut self, packet: Packet, _: &packets::Line) -> ControlFlow<Close> {
@@ -66,14 +73,31 @@ impl packets::Client for Session {
     }
 }
 
-impl Line for packets::Line {
+/// The way to one session.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// To a client.
+    Client(packets::Line),
+    /// To another process, about channels of one generation.
+    Sibling(packets::Line, Role, Generation),
+}
+
+impl Line for Way {
     fn tell(&self, say: Say) {
-        let spoken = speak(generation(self.wire()), &say, |kind, id, body| {
-            // Who reads none of this is being closed; its session ends with the connection.
-            let _ = self.control(kind, id.map_or(Id::Own, Id::Of), body);
-        });
+        let (line, spoken) = match self {
+            Self::Client(line) => {
+                let spoken = speak(generation(line.wire()), &say, |kind, id, body| {
+                    // Who reads none of this is being closed; its session ends with the connection.
+                    let _ = line.control(kind, id.map_or(Id::Own, Id::Of), body);
+                });
+                (line, spoken)
+            }
+            Self::Sibling(line, role, generation) => {
+                (line, sibling::speak(line, *role, *generation, &say))
+            }
+        };
         if !spoken {
-            self.close(1012, "another replica has the channel");
+            line.close(1012, "another replica has the channel");
         }
     }
 }

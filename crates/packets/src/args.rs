@@ -112,6 +112,9 @@ impl Default for PacketArgs {
     }
 }
 
+/// Bytes of control packets that may wait for another process: it stands for many clients, and is
+/// told of all there is when it calls.
+const SIBLING_CONTROL_MAX: usize = 64 << 20;
 /// As good as never.
 pub(crate) const FAR: Duration = Duration::from_secs(30 * 86_400);
 
@@ -148,7 +151,13 @@ impl Limits {
     /// For a connection with another process of the service. The client behind it may read as
     /// slowly as its own limits let it; the lease and the kernel tell whether the process lives.
     pub(crate) fn between_siblings(&self) -> Self {
-        Self { ping_interval: FAR, pong_timeout: FAR, write_deadline: FAR, ..self.clone() }
+        Self {
+            ping_interval: FAR,
+            pong_timeout: FAR,
+            write_deadline: FAR,
+            control_max: self.control_max.max(SIBLING_CONTROL_MAX),
+            ..self.clone()
+        }
     }
 }
 

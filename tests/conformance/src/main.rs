@@ -34,7 +34,8 @@ async fn main() -> anyhow::Result<()> {
         "signal" => replay_signal(&vectors, address, mode).await,
         program @ ("peer-linker" | "channel-hub") => {
             let arguments: Vec<String> = profile.iter().map(|&word| word.to_owned()).collect();
-            let server = PadServer { program, address, arguments: &arguments, tls: false };
+            let server =
+                PadServer { program, address, arguments: &arguments, tls: false, replicas: &[] };
             replay_pad(&pad::vectors::load(), server, mode).await
         }
         other => bail!("no service {other}"),

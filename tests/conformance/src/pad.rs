@@ -3,6 +3,7 @@
 pub(crate) mod cipher;
 mod client;
 pub mod keepalive;
+mod settled;
 mod stage;
 pub mod vectors;
 
@@ -32,6 +33,9 @@ pub struct PadServer<'a> {
     pub arguments: &'a [String],
     /// Speak TLS to it. Only generation A can.
     pub tls: bool,
+    /// Where the replicas behind the address tell of themselves; nowhere when there is one. What
+    /// a client's end means reaches the others a moment after it.
+    pub replicas: &'a [SocketAddr],
 }
 
 /// Replays, one after the other, the scenarios that need a server started like this one. They use

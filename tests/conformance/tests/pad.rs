@@ -12,6 +12,7 @@ use conformance::pad::vectors::{self, Generation, Scenario, unhex};
 use conformance::{Mode, PadServer, Report, replay_pad};
 use testkit::database::Database;
 use testkit::process::Service;
+use testkit::proxy::Proxy;
 
 /// What the verifiers of the recording did.
 const VERIFIERS: [(&str, &str); 4] = [
@@ -70,40 +71,50 @@ async fn replay(
     scenarios: &[Scenario],
     (files, arguments): (&Files, &[String]),
     mode: Mode,
-    tls: bool,
+    (tls, replicas): (bool, usize),
 ) -> anyhow::Result<Report> {
     let database = Database::fresh().await?;
-    let mut service = Service::named(program).database(&database.url());
-    if mode == Mode::Exact && program == "peer-linker" {
-        service = service.set("PASS_SERVER_TYPES", true);
+    let mut services = Vec::new();
+    for _ in 0..replicas {
+        let mut service = Service::named(program).database(&database.url());
+        if mode == Mode::Exact && program == "peer-linker" {
+            service = service.set("PASS_SERVER_TYPES", true);
+        }
+        let tls_words = ["-sc", "cert.pem", "-sk", "key.pem"].map(str::to_owned);
+        for word in arguments.iter().chain(tls_words.iter().filter(|_| tls)) {
+            service = service.argument(files.word(word));
+        }
+        services.push(service.start().await?);
     }
-    let tls_words = ["-sc", "cert.pem", "-sk", "key.pem"].map(str::to_owned);
-    for word in arguments.iter().chain(tls_words.iter().filter(|_| tls)) {
-        service = service.argument(files.word(word));
-    }
-    let service = service.start().await?;
-    let server = PadServer { program, address: service.address(), arguments, tls };
+    let addresses: Vec<_> = services.iter().map(Service::address).collect();
+    let balancer = Proxy::to(&addresses).await?;
+    // One process is spoken to directly: it tells more about the end of a connection.
+    let address = if replicas == 1 { addresses[0] } else { balancer.address() };
+    let admins: Vec<_> = services.iter().map(Service::admin).collect();
+    let replicas = if replicas == 1 { &[][..] } else { &admins };
+    let server = PadServer { program, address, arguments, tls, replicas };
     let report = replay_pad(scenarios, server, mode).await;
     println!("{report}");
     if report.failed() > 0 {
-        println!("{}", service.log());
+        services.iter().for_each(|service| println!("{}", service.log()));
     }
     Ok(report)
 }
 
-async fn replay_all(program: &'static str, mode: Mode) -> anyhow::Result<()> {
+async fn replay_all(program: &'static str, mode: Mode, replicas: usize) -> anyhow::Result<()> {
     let scenarios = vectors::load();
     let files = Files::make(&scenarios)?;
     let own = || scenarios.iter().filter(|scenario| scenario.server.as_deref() == Some(program));
     let command_lines: BTreeSet<&[String]> = own().map(|own| own.server_args.as_slice()).collect();
     let (mut cases, mut failed) = (0, 0);
     for arguments in command_lines {
-        let report = replay(program, &scenarios, (&files, arguments), mode, false).await?;
+        let report =
+            replay(program, &scenarios, (&files, arguments), mode, (false, replicas)).await?;
         cases += report.cases();
         failed += report.failed();
     }
     assert_eq!(cases, own().count(), "every scenario is replayed");
-    let report = replay(program, &scenarios, (&files, &[]), mode, true).await?;
+    let report = replay(program, &scenarios, (&files, &[]), mode, (true, replicas)).await?;
     let plain = |scenario: &&Scenario| {
         scenario.generation == Generation::A && scenario.server_args.is_empty()
     };
@@ -115,17 +126,27 @@ async fn replay_all(program: &'static str, mode: Mode) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn the_strict_peer_linker_passes_on_what_the_original_does() -> anyhow::Result<()> {
-    replay_all("peer-linker", Mode::Exact).await
+    replay_all("peer-linker", Mode::Exact, 1).await
 }
 
 #[tokio::test]
 async fn by_default_peer_linker_refuses_only_what_is_listed() -> anyhow::Result<()> {
-    replay_all("peer-linker", Mode::Sound).await
+    replay_all("peer-linker", Mode::Sound, 1).await
 }
 
 #[tokio::test]
 async fn channel_hub_answers_as_listed() -> anyhow::Result<()> {
-    replay_all("channel-hub", Mode::Sound).await
+    replay_all("channel-hub", Mode::Sound, 1).await
+}
+
+#[tokio::test]
+async fn two_peer_linkers_behind_a_balancer_are_one() -> anyhow::Result<()> {
+    replay_all("peer-linker", Mode::Exact, 2).await
+}
+
+#[tokio::test]
+async fn two_channel_hubs_behind_a_balancer_are_one() -> anyhow::Result<()> {
+    replay_all("channel-hub", Mode::Sound, 2).await
 }
 
 #[tokio::test]

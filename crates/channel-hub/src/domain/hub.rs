@@ -12,6 +12,7 @@
 //! The two generations are two hubs that share limits: a pad of one cannot be linked from the
 //! other, so a channel of one is of no use to the other.
 
+mod elsewhere;
 mod requests;
 
 use std::{
@@ -34,6 +35,11 @@ pub(crate) enum Generation {
     WebSocket,
     /// Encrypted TCP packets.
     Encrypted,
+}
+
+impl Generation {
+    /// Both, in the order of their numbers.
+    pub(crate) const BOTH: [Self; 2] = [Self::WebSocket, Self::Encrypted];
 }
 
 /// A connected client; never used twice in a process.
@@ -139,6 +145,14 @@ pub(crate) enum Say {
     Answered(u32, Bytes),
     /// The request of this id gets no pad: its owner went, or took too long.
     Unanswered(u32),
+    /// To another process: a channel that it may ask for.
+    Listed(Arc<[u8]>),
+    /// To another process: a channel that is no more.
+    Unlisted(Arc<[u8]>),
+    /// To another process: to be sent back, as a sign that all before has arrived.
+    Sync(u32),
+    /// To another process: nobody waits for the answer to the request of this id any more.
+    Cancelled(u32),
     /// The session's channel has been given to somebody else meanwhile; nothing on the wire says
     /// so, hence its connection is closed.
     Lost,
@@ -158,20 +172,23 @@ pub(crate) struct Held {
 struct Session<L> {
     generation: Generation,
     line: L,
-    address: LimitKey,
+    /// Where it comes from; `None` for another process.
+    address: Option<LimitKey>,
     channels: BTreeSet<ChannelId>,
     /// Requests it waits for.
     waits: BTreeSet<RequestId>,
-    /// WebSocket generation: requests it has to answer, by the id they were sent with.
-    asked: BTreeMap<u16, RequestId>,
-    last_asked: u16,
+    /// Requests it has to answer, by the id they were sent with: of the WebSocket generation, and
+    /// of another process.
+    asked: BTreeMap<u32, RequestId>,
+    last_asked: u32,
 }
 
 struct Channel {
     generation: Generation,
     name: Arc<[u8]>,
     owner: SessionId,
-    address: LimitKey,
+    /// Where its owner comes from; `None` when the channel is another process's.
+    address: Option<LimitKey>,
     /// Whether the registration has been written down; until then the name is taken, no more.
     listed: bool,
     /// Unanswered requests.
@@ -184,6 +201,23 @@ struct Channel {
 struct Holdings {
     channels: usize,
     requests: usize,
+}
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Connected clients.
+    pub(crate) sessions: usize,
+    /// Channels of this process, listed or about to be.
+    pub(crate) channels: usize,
+    /// Requests without an answer.
+    pub(crate) waiting: usize,
+    /// Channels of other processes.
+    pub(crate) channels_elsewhere: usize,
+    /// Requests among those waiting that other processes have to answer.
+    pub(crate) asked_elsewhere: usize,
+    /// Requests among those waiting that other processes wait for.
+    pub(crate) asked_by_others: usize,
 }
 
 /// Every channel and every request of this process. `L` is how a session is reached.
@@ -199,6 +233,17 @@ pub(crate) struct Hub<L> {
     requests: BTreeMap<RequestId, Request>,
     listings: [Listing; 2],
     released: Vec<Held>,
+    /// Sessions of other processes that ask for our channels.
+    guests: [BTreeSet<SessionId>; 2],
+    /// Sessions of other processes whose channels we ask for.
+    hosts: usize,
+    /// Channels of other processes.
+    mirrored: usize,
+    /// What guests wait for, by their own ids.
+    by_guest: HashMap<(SessionId, u32), RequestId>,
+    /// Requests that other processes have to answer.
+    asked_elsewhere: usize,
+    last_sync: u32,
 }
 
 impl<L: Clone> Hub<L> {
@@ -213,6 +258,12 @@ impl<L: Clone> Hub<L> {
             requests: BTreeMap::new(),
             listings: [Listing::new(Generation::WebSocket), Listing::new(Generation::Encrypted)],
             released: Vec::new(),
+            guests: Default::default(),
+            hosts: 0,
+            mirrored: 0,
+            by_guest: HashMap::new(),
+            asked_elsewhere: 0,
+            last_sync: 0,
         }
     }
 
@@ -228,6 +279,10 @@ impl<L: Clone> Hub<L> {
         address: LimitKey,
         line: L,
     ) -> SessionId {
+        self.seat(generation, Some(address), line)
+    }
+
+    fn seat(&mut self, generation: Generation, address: Option<LimitKey>, line: L) -> SessionId {
         let id = SessionId(self.number());
         let session = Session {
             generation,
@@ -236,7 +291,7 @@ impl<L: Clone> Hub<L> {
             channels: BTreeSet::new(),
             waits: BTreeSet::new(),
             asked: BTreeMap::new(),
-            last_asked: u16::MAX,
+            last_asked: u32::MAX,
         };
         self.sessions.insert(id, session);
         id
@@ -255,14 +310,15 @@ impl<L: Clone> Hub<L> {
             return Err(Refusal::LongName);
         }
         let owner = self.sessions.get(&session).ok_or(Refusal::NoChannel)?;
-        let (generation, address) = (owner.generation, owner.address);
+        let generation = owner.generation;
+        let address = owner.address.ok_or(Refusal::NoChannel)?;
         if self.names[generation as usize].contains_key(name) {
             return Err(Refusal::Taken);
         }
         let at_address = self.addresses.get(&address).map_or(0, |held| held.channels);
         if owner.channels.len() >= limits.channels_per_session
             || at_address >= limits.channels_per_address
-            || self.channels.len() + self.released.len() >= limits.channels
+            || self.channels.len() - self.mirrored + self.released.len() >= limits.channels
         {
             return Err(Refusal::ManyChannels);
         }
@@ -276,7 +332,7 @@ impl<L: Clone> Hub<L> {
             generation,
             name: name.clone(),
             owner: session,
-            address,
+            address: Some(address),
             listed: false,
             waiting: 0,
             queue: VecDeque::new(),
@@ -353,8 +409,11 @@ impl<L: Clone> Hub<L> {
     pub(crate) fn gone(&mut self, session: SessionId) -> Effects<L> {
         let mut effects = Effects::new();
         let Some(gone) = self.sessions.remove(&session) else { return effects };
+        if gone.address.is_none() && !self.guests[gone.generation as usize].remove(&session) {
+            self.hosts -= 1;
+        }
         for request in gone.waits {
-            self.abandon(request);
+            self.abandon(request, &mut effects);
         }
         for channel in gone.channels {
             self.end_channel(channel, &mut effects);
@@ -378,7 +437,8 @@ impl<L: Clone> Hub<L> {
 
     /// Every channel that is written down.
     pub(crate) fn held(&self) -> Vec<Held> {
-        let listed = self.channels.iter().filter(|(_, channel)| channel.listed);
+        let listed =
+            self.channels.iter().filter(|(_, channel)| channel.listed && channel.address.is_some());
         listed
             .map(|(id, channel)| Held {
                 generation: channel.generation,
@@ -398,9 +458,17 @@ impl<L: Clone> Hub<L> {
         effects
     }
 
-    /// Connected sessions, channels listed or about to be, requests without an answer.
-    pub(crate) fn counts(&self) -> [usize; 3] {
-        [self.sessions.len(), self.channels.len(), self.requests.len()]
+    /// How much there is of everything.
+    pub(crate) fn counts(&self) -> Counts {
+        let siblings = self.hosts + self.guests.iter().map(BTreeSet::len).sum::<usize>();
+        Counts {
+            sessions: self.sessions.len() - siblings,
+            channels: self.channels.len() - self.mirrored,
+            waiting: self.requests.len(),
+            channels_elsewhere: self.mirrored,
+            asked_elsewhere: self.asked_elsewhere,
+            asked_by_others: self.by_guest.len(),
+        }
     }
 
     /// The listed or reserved channel of this name in the session's generation.
@@ -413,12 +481,19 @@ impl<L: Clone> Hub<L> {
     fn end_channel(&mut self, id: ChannelId, effects: &mut Effects<L>) {
         let Some(channel) = self.channels.remove(&id) else { return };
         self.names[channel.generation as usize].remove(&channel.name);
-        self.count(channel.address, |held| held.channels -= 1);
+        match channel.address {
+            Some(address) => self.count(address, |held| held.channels -= 1),
+            None => self.mirrored -= 1,
+        }
         for request in channel.queue {
             self.fail(request, effects);
         }
         if channel.listed {
             self.listings[channel.generation as usize].removed(&channel.name);
+            if channel.address.is_none() {
+                return;
+            }
+            self.tell_guests(channel.generation, &Say::Unlisted(channel.name.clone()), effects);
             // Of one that is being written down, whoever writes it down sees to the row.
             let (generation, name) = (channel.generation, channel.name);
             self.released.push(Held { generation, name, channel: id });

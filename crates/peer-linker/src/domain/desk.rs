@@ -15,7 +15,7 @@ use pg::{GroupCommit, Holding, Lease, Sibling};
 use sqlx::PgPool;
 use tokio::{
     sync::Notify,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -29,6 +29,9 @@ use crate::metrics::Metrics;
 
 /// How long a link request waits for the database to say where a pad is.
 const LOCATE: Duration = Duration::from_secs(1);
+/// Pauses after which a name is tried again that another process has.
+const GIVING_BACK: [Duration; 3] =
+    [Duration::from_millis(20), Duration::from_millis(60), Duration::from_millis(150)];
 
 /// Everything the clients of one process share.
 pub(crate) struct Desk<L> {
@@ -146,7 +149,15 @@ impl<L: Line> Desk<L> {
         let Some(reserved) = reserved else { return };
         let held = Holding { digest, number: reserved.0 };
         // Dropped here when the client leaves, which gives the pad back; see `reconcile`.
-        let taken = self.registers.write(held).await;
+        let mut taken = self.registers.write(held.clone()).await;
+        // Another process may be about to tell that it has given the name back.
+        for pause in GIVING_BACK {
+            if !matches!(taken, Ok(false)) {
+                break;
+            }
+            sleep(pause).await;
+            taken = self.registers.write(held.clone()).await;
+        }
         if let Err(why) = &taken {
             tracing::debug!(%why, "pad not registered");
         }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::PadServer;
 use super::client::{Client, Heard};
+use super::settled;
 use super::vectors::{Generation, Said, Step, hex, unhex};
 
 /// How long a packet may take that has to come.
@@ -86,6 +87,9 @@ impl<'s> Stage<'s> {
 
     async fn event(&mut self, name: &str, event: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        let replicas = self.server.replicas;
+        let leaves = matches!(event, "disconnect" | "tcp reset") && !replicas.is_empty();
+        let before = if leaves { settled::open(replicas).await? } else { 0 };
         match event {
             "connect" => {
                 let PadServer { address, program, tls, .. } = self.server;
@@ -110,7 +114,7 @@ impl<'s> Stage<'s> {
             }
             other => bail!("{other} cannot be replayed"),
         }
-        Ok(())
+        if leaves { settled::wait(replicas, before).await } else { Ok(()) }
     }
 
     /// Nobody hears anything.

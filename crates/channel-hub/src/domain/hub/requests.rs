@@ -9,20 +9,29 @@ use super::{ChannelId, Effects, Generation, Hub, Refusal, RequestId, Say, Sessio
 
 /// Ids for requests of the WebSocket generation start here. Its clients cut ids to 16 bits and count
 /// their own from 1, so the upper half of 16 bits is least likely to meet one of theirs.
-pub(super) const FIRST_ASKED: u16 = 0x8000;
+pub(super) const FIRST_ASKED: u32 = 0x8000;
+/// The last of them.
+const LAST_ASKED: u32 = u16::MAX as u32;
 
 /// A request without an answer.
 pub(super) struct Request {
     /// `None` when it is gone: the slot stays for the answer that was meant for it.
-    requester: Option<SessionId>,
+    pub(super) requester: Option<SessionId>,
     /// The requester's id for it.
-    id: u32,
-    /// Where the requester came from.
-    address: LimitKey,
+    pub(super) id: u32,
+    pub(super) generation: Generation,
+    /// Where the requester came from; `None` for another process, which counts for itself.
+    address: Option<LimitKey>,
+    /// Whether the requester is another process.
+    of_guest: bool,
+    /// Whether the owner is.
+    to_host: bool,
     owner: SessionId,
     channel: ChannelId,
-    /// WebSocket generation: the id the owner was given.
-    asked: Option<u16>,
+    /// The id the owner was given, where its answers name one.
+    asked: Option<u32>,
+    /// The owner has been told. One at another process has been when that process says so.
+    pub(super) accepted: bool,
     deadline: Instant,
 }
 
@@ -41,14 +50,16 @@ impl<L: Clone> Hub<L> {
         let limits = self.limits;
         let requester = self.sessions.get(&session).ok_or(Refusal::NoChannel)?;
         let (generation, address) = (requester.generation, requester.address);
-        let waits = requester.waits.len();
+        // What another process lets its clients have it has counted itself.
+        let waits = address.map_or(0, |_| requester.waits.len());
         if generation == Generation::WebSocket && waits > 0 {
             return Err(Refusal::Waiting);
         }
         let found = self.find(session, name).ok_or(Refusal::NoChannel)?;
         let channel = self.channels.get(&found).filter(|channel| channel.listed);
         let channel = channel.ok_or(Refusal::NoChannel)?;
-        let from_address = self.addresses.get(&address).map_or(0, |held| held.requests);
+        let held = address.and_then(|address| self.addresses.get(&address));
+        let from_address = held.map_or(0, |held| held.requests);
         if waits >= limits.requests_per_session
             || from_address >= limits.requests_per_address
             || channel.waiting >= limits.requests_per_channel
@@ -56,23 +67,32 @@ impl<L: Clone> Hub<L> {
             return Err(Refusal::ManyRequests);
         }
         let (owner, name) = (channel.owner, channel.name.clone());
+        let accepted = channel.address.is_some();
         let request = RequestId(self.number());
         let asked = match generation {
-            Generation::WebSocket => Some(self.number_asked(owner, request)?),
-            Generation::Encrypted => None,
+            Generation::Encrypted if accepted => None,
+            _ => Some(self.number_asked(owner, request)?),
         };
         let deadline = now + limits.time_to_answer;
         let made = Request {
             requester: Some(session),
             id,
+            generation,
             address,
+            of_guest: address.is_none(),
+            to_host: !accepted,
             owner,
             channel: found,
             asked,
+            accepted,
             deadline,
         };
+        self.asked_elsewhere += usize::from(!accepted);
         self.requests.insert(request, made);
-        self.count(address, |held| held.requests += 1);
+        match address {
+            Some(address) => self.count(address, |held| held.requests += 1),
+            None => drop(self.by_guest.insert((session, id), request)),
+        }
         if let Some(channel) = self.channels.get_mut(&found) {
             channel.waiting += 1;
             if asked.is_none() {
@@ -82,20 +102,19 @@ impl<L: Clone> Hub<L> {
         if let Some(requester) = self.sessions.get_mut(&session) {
             requester.waits.insert(request);
         }
-        Ok(self.ask(session, owner, asked, id, name))
+        Ok(self.ask((session, id), (owner, asked), accepted, name))
     }
 
     fn ask(
         &self,
-        session: SessionId,
-        owner: SessionId,
-        asked: Option<u16>,
-        id: u32,
+        (session, id): (SessionId, u32),
+        (owner, asked): (SessionId, Option<u32>),
+        accepted: bool,
         name: Arc<[u8]>,
     ) -> Effects<L> {
         let mut effects = Effects::new();
-        self.say(owner, Say::Asked(asked.map_or(0, u32::from), name), &mut effects);
-        if asked.is_some() {
+        self.say(owner, Say::Asked(asked.unwrap_or(0), name), &mut effects);
+        if accepted && (asked.is_some() || self.is_sibling(session)) {
             // Clients that ask for a pad of their own channel rely on this coming second.
             self.say(session, Say::Success(id), &mut effects);
         }
@@ -103,13 +122,18 @@ impl<L: Clone> Hub<L> {
     }
 
     /// The next id that `owner` has not been given for another unanswered request.
-    fn number_asked(&mut self, owner: SessionId, request: RequestId) -> Result<u16, Refusal> {
+    fn number_asked(&mut self, owner: SessionId, request: RequestId) -> Result<u32, Refusal> {
         let owner = self.sessions.get_mut(&owner).ok_or(Refusal::NoChannel)?;
-        if owner.asked.len() > usize::from(u16::MAX - FIRST_ASKED) {
+        let (first, last) = match owner.address {
+            Some(_) => (FIRST_ASKED, LAST_ASKED),
+            None => (1, u32::MAX),
+        };
+        if owner.asked.len() > (last - first) as usize {
             return Err(Refusal::ManyRequests);
         }
         loop {
-            owner.last_asked = owner.last_asked.checked_add(1).unwrap_or(FIRST_ASKED);
+            let next = owner.last_asked.checked_add(1).filter(|next| *next <= last);
+            owner.last_asked = next.unwrap_or(first);
             if let std::collections::btree_map::Entry::Vacant(free) =
                 owner.asked.entry(owner.last_asked)
             {
@@ -130,8 +154,8 @@ impl<L: Clone> Hub<L> {
         body: Bytes,
     ) -> Result<Effects<L>, Refusal> {
         let owner = self.sessions.get(&session).ok_or(Refusal::NotAsked)?;
-        let asked = u16::try_from(id).ok().and_then(|id| owner.asked.get(&id));
-        self.deliver(*asked.ok_or(Refusal::NotAsked)?, session, (id, 0), body)
+        let asked = *owner.asked.get(&id).ok_or(Refusal::NotAsked)?;
+        self.deliver(asked, session, id, body)
     }
 
     /// Encrypted generation: `session` answers the oldest request for its channel `name`.
@@ -149,23 +173,22 @@ impl<L: Clone> Hub<L> {
         let channel = self.channels.get(&channel).filter(|channel| channel.owner == session);
         let oldest = channel.ok_or(Refusal::NoChannel)?.queue.front().copied();
         let oldest = oldest.ok_or(Refusal::NotAsked)?;
-        let theirs = self.requests.get(&oldest).map_or(0, |request| request.id);
-        self.deliver(oldest, session, (id, theirs), body)
+        self.deliver(oldest, session, id, body)
     }
 
-    /// Ends `request` with an answer. `ids`: the answer's own, and the one it is passed on with.
+    /// Ends `request` with the answer of this id.
     fn deliver(
         &mut self,
         request: RequestId,
         owner: SessionId,
-        ids: (u32, u32),
+        id: u32,
         body: Bytes,
     ) -> Result<Effects<L>, Refusal> {
         let request = self.end_request(request).ok_or(Refusal::NotAsked)?;
         let requester = request.requester.ok_or(Refusal::NotAsked)?;
         let mut effects = Effects::new();
-        self.say(requester, Say::Answered(ids.1, body), &mut effects);
-        self.say(owner, Say::Success(ids.0), &mut effects);
+        self.say(requester, Say::Answered(request.answered_with(), body), &mut effects);
+        self.say(owner, Say::Success(id), &mut effects);
         Ok(effects)
     }
 
@@ -190,23 +213,38 @@ impl<L: Clone> Hub<L> {
     pub(super) fn fail(&mut self, request: RequestId, effects: &mut Effects<L>) {
         let Some(request) = self.end_request(request) else { return };
         if let Some(requester) = request.requester {
-            let id = if request.asked.is_some() { 0 } else { request.id };
-            self.say(requester, Say::Unanswered(id), effects);
+            let say = match request.accepted {
+                true => Say::Unanswered(request.answered_with()),
+                false => Say::Error(request.id),
+            };
+            self.say(requester, say, effects);
         }
     }
 
     /// The requester is gone. Where answers name their request, the request goes too.
-    pub(super) fn abandon(&mut self, id: RequestId) {
+    pub(super) fn abandon(&mut self, id: RequestId, effects: &mut Effects<L>) {
         let Some(request) = self.requests.get_mut(&id) else { return };
-        request.requester = None;
-        if request.asked.is_some() {
+        let (requester, owner) = (request.requester.take(), request.owner);
+        if let (true, Some(guest)) = (request.of_guest, requester) {
+            self.by_guest.remove(&(guest, request.id));
+        }
+        if let Some(asked) = request.asked {
             self.end_request(id);
+            if self.is_sibling(owner) {
+                self.say(owner, Say::Cancelled(asked), effects);
+            }
         }
     }
 
     fn end_request(&mut self, id: RequestId) -> Option<Request> {
         let request = self.requests.remove(&id)?;
-        self.count(request.address, |held| held.requests -= 1);
+        self.asked_elsewhere -= usize::from(request.to_host);
+        if let Some(address) = request.address {
+            self.count(address, |held| held.requests -= 1);
+        }
+        if let (true, Some(guest)) = (request.of_guest, request.requester) {
+            self.by_guest.remove(&(guest, request.id));
+        }
         if let Some(requester) = request.requester.and_then(|one| self.sessions.get_mut(&one)) {
             requester.waits.remove(&id);
         }
@@ -223,5 +261,13 @@ impl<L: Clone> Hub<L> {
             }
         }
         Some(request)
+    }
+}
+
+impl Request {
+    /// The id the requester is answered with. Answers of the WebSocket generation carry none that
+    /// means anything; another process goes by its own.
+    fn answered_with(&self) -> u32 {
+        if self.of_guest || self.generation == Generation::Encrypted { self.id } else { 0 }
     }
 }
