@@ -31,6 +31,8 @@ pub(crate) struct Plan<'a> {
     /// Start over when all were sent.
     pub(crate) again: bool,
     pub(crate) limit: Duration,
+    /// What every answer's status must be.
+    pub(crate) status: u16,
     /// What every body must contain; empty for anything.
     pub(crate) expect: &'a str,
 }
@@ -135,7 +137,7 @@ impl Run<'_> {
         let (status, body) = connection.exchange(request).await?;
         let expect = self.plan.expect.as_bytes();
         let fits = expect.is_empty() || body.windows(expect.len()).any(|part| part == expect);
-        ensure!(status == 200 && fits, "{status}: {}", String::from_utf8_lossy(body));
+        ensure!(status == self.plan.status && fits, "{status}: {}", String::from_utf8_lossy(body));
         Ok(())
     }
 

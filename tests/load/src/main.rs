@@ -10,6 +10,7 @@
 mod bench;
 mod book;
 mod http;
+mod mesh;
 mod meter;
 mod pad;
 mod relay;
@@ -57,6 +58,12 @@ enum Command {
     BookForward(Load<book::forward::Options>),
     /// Peerbook: from the end of an approval to a closed socket.
     BookRevoke(Load<book::revoke::Options>),
+    /// Mesh: posts, credentials, prices, refusals.
+    MeshRequest(Load<mesh::request::Options>),
+    /// Mesh: posts that many listeners hear.
+    MeshDeliver(Load<mesh::deliver::Options>),
+    /// Mesh: streams in which nothing happens, and the memory each costs the server.
+    MeshIdle(Load<mesh::idle::Options>),
     /// Idle WebSockets and the memory each costs the server.
     Idle(Load<signal::idle::Options>),
     /// A bare WebSocket echo server, which `signal-forward --echo` is compared with.
@@ -115,6 +122,9 @@ async fn run(cli: &Cli) -> anyhow::Result<Vec<report::Row>> {
         Command::SignalStorm(load) => signal::storm::run(&load.target, &load.options).await?,
         Command::BookForward(load) => book::forward::run(&load.target, &load.options).await?,
         Command::BookRevoke(load) => book::revoke::run(&load.target, &load.options).await?,
+        Command::MeshRequest(load) => mesh::request::run(&load.target, &load.options).await?,
+        Command::MeshDeliver(load) => mesh::deliver::run(&load.target, &load.options).await?,
+        Command::MeshIdle(load) => mesh::idle::run(&load.target, &load.options).await?,
         Command::Idle(load) => signal::idle::run(&load.target, &load.options).await?,
         Command::PadRoundTrip(load) => pad::round_trip::run(&load.target, &load.options).await?,
         Command::PadBulk(load) => pad::bulk::run(&load.target, &load.options).await?,

@@ -38,6 +38,7 @@ pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Ro
             requests: &stores,
             again: false,
             limit: Duration::from_secs(120),
+            status: 200,
             expect: "\"stored\":true",
         };
         drive(target, &plan).await?;
@@ -52,6 +53,7 @@ pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Ro
         requests: &requests,
         again: true,
         limit: Duration::from_secs_f64(options.seconds),
+        status: 200,
         expect: if options.messages == 0 { "\"messages\":[]" } else { "" },
     };
     let outcome = drive(target, &plan).await?;

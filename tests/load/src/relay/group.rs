@@ -64,6 +64,7 @@ pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Ro
         requests: &requests,
         again: false,
         limit: Duration::from_secs_f64(options.seconds),
+        status: 200,
         expect: &format!("\"stored\":{}", options.recipients),
     };
     let mut database = match &options.database_url {

@@ -25,9 +25,10 @@ pub(crate) fn payload(bytes: usize) -> Vec<u8> {
 }
 
 /// Calls `make` for every number on both cores.
-pub(crate) fn on_both_cores<F>(count: usize, make: F) -> Vec<Vec<u8>>
+pub(crate) fn on_both_cores<T, F>(count: usize, make: F) -> Vec<T>
 where
-    F: Fn(usize) -> Vec<u8> + Sync,
+    T: Send,
+    F: Fn(usize) -> T + Sync,
 {
     let half = count / 2;
     let some = |range: Range<usize>| range.map(&make).collect::<Vec<_>>();
@@ -75,6 +76,7 @@ pub(crate) async fn fill(
         requests: &requests,
         again: false,
         limit: Duration::from_secs(300),
+        status: 200,
         expect: "\"stored\":true",
     };
     let outcome = drive(target, &plan).await?;

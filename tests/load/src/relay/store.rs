@@ -38,6 +38,7 @@ pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Ro
         requests: &requests,
         again: false,
         limit: Duration::from_secs_f64(options.seconds),
+        status: 200,
         expect: "\"stored\":true",
     };
     let outcome = drive(target, &plan).await?;
