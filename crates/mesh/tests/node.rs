@@ -1,30 +1,18 @@
 //! One node, and two replicas of it, as browsers meet them.
 
+mod shared;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use http::Method;
 use serde_json::Value;
+use shared::{ROOM, code, node};
 use testkit::database::Database;
 use testkit::http_client::HttpClient;
 use testkit::mesh_client::{MeshClient, Price};
-use testkit::process::{Builder, Service};
 
-const ROOM: &str = "648904681423c5abca2077dde957f78af460be70275cc2ce6ea10a3e134461e4";
 const OTHER: &str = "0000000000000000000000000000000000000001";
-
-/// Cheap work, and no DHT unless asked for.
-fn node(database: &Database) -> Builder {
-    Service::named("mesh")
-        .database(&database.url())
-        .set("POW_MIN", 8)
-        .set("DHT", "off")
-        .set("ADDRESS_POSTS", 1_000)
-}
-
-fn code(answer: &testkit::http_client::Answer) -> anyhow::Result<String> {
-    Ok(answer.json()?["error"].as_str().context("no error")?.to_owned())
-}
 
 #[tokio::test]
 async fn a_post_is_heard_by_all_who_listen_and_can_be_heard_again() -> anyhow::Result<()> {

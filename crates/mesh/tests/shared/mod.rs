@@ -1,4 +1,5 @@
 //! What the tests of several files use.
+#![allow(dead_code, reason = "no test file uses all of it")]
 
 use anyhow::Context as _;
 use testkit::database::Database;
@@ -18,7 +19,6 @@ pub(crate) fn node(database: &Database) -> Builder {
 }
 
 /// What a refusal is called.
-#[allow(dead_code, reason = "not every test file refuses")]
 pub(crate) fn code(answer: &Answer) -> anyhow::Result<String> {
     Ok(answer.json()?["error"].as_str().context("no error")?.to_owned())
 }
