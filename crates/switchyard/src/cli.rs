@@ -192,9 +192,91 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) port_offset: u16,
 
+    /// Name or address others reach the stack by [default: the running stack's].
+    #[arg(long, env = "PUBLIC_HOST", value_name = "HOST")]
+    pub(crate) public: Option<String>,
+
+    /// Certificate to trust besides those of the stack and of the public authorities. May be
+    /// repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Vec<PathBuf>,
+
+    /// TURN server to ask for an allocation, turn:HOST:3478?transport=udp. May be repeated
+    /// [default: the running stack's; with --public, that host's].
+    #[arg(long, value_name = "URL")]
+    pub(crate) turn: Vec<String>,
+
+    /// File of the secret shared with coturn [default: data/secrets/turn].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) turn_secret_file: Option<PathBuf>,
+
+    /// Name of a static pair, where coturn has no secret.
+    #[arg(long, env = "TURN_USER", value_name = "NAME", requires = "turn_password")]
+    pub(crate) turn_user: Option<String>,
+
+    /// Password of the static pair.
+    #[arg(long, env = "TURN_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub(crate) turn_password: Option<String>,
+
+    /// Web server to compare the clock with, such as https://example.org.
+    #[arg(long, value_name = "URL")]
+    pub(crate) time_url: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) mail: DoctorMailArgs,
+
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The peerbook's settings of these names.
+#[derive(Args)]
+pub(crate) struct DoctorMailArgs {
+    /// Mail server to talk to; nothing is sent.
+    #[arg(long, env = "PEERBOOK_SMTP_HOST", value_name = "HOST")]
+    pub(crate) smtp_host: Option<String>,
+
+    /// Its port.
+    #[arg(long, env = "PEERBOOK_SMTP_PORT", value_name = "PORT", default_value_t = 587)]
+    pub(crate) smtp_port: u16,
+
+    /// Name to log in with.
+    #[arg(long, env = "PEERBOOK_SMTP_USER", value_name = "NAME", requires = "smtp_pass")]
+    pub(crate) smtp_user: Option<String>,
+
+    /// Password to log in with.
+    #[arg(long, env = "PEERBOOK_SMTP_PASS", value_name = "PASSWORD", hide_env_values = true)]
+    pub(crate) smtp_pass: Option<String>,
+
+    /// Encryption towards the mail server [default: required with a login, else offered].
+    #[arg(long, env = "PEERBOOK_SMTP_TLS", value_name = "WHEN", value_enum)]
+    pub(crate) smtp_tls: Option<SmtpTls>,
+
+    /// Certificate (PEM) of an authority to trust besides the public ones.
+    #[arg(long, env = "PEERBOOK_SMTP_CA", value_name = "FILE")]
+    pub(crate) smtp_ca: Option<PathBuf>,
+
+    /// Send one mail to this address, to see it arrive.
+    #[arg(long, value_name = "ADDRESS", requires = "smtp_host")]
+    pub(crate) mail_to: Option<String>,
+
+    /// Sender of that mail [default: the address it goes to].
+    #[arg(long, env = "PEERBOOK_MAIL_FROM", value_name = "MAILBOX")]
+    pub(crate) mail_from: Option<String>,
+}
+
+/// When mail is encrypted on its way to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SmtpTls {
+    /// Never.
+    Off,
+    /// When the server offers it.
+    Offered,
+    /// Always, by STARTTLS.
+    Required,
+    /// Always, from the first byte.
+    Implicit,
 }
 
 #[derive(Subcommand)]

@@ -1,15 +1,22 @@
 //! `switchyard doctor`: what is wrong, and the line that fixes it.
 
+mod clock;
 mod database;
+mod front;
 mod machine;
+mod mail;
+mod reach;
 mod stack;
+mod turn;
 
 use serde::Serialize;
 
+use self::reach::Trust;
 use crate::cli::{DoctorArgs, EXIT_FAILED, EXIT_OK, Place};
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::output;
+use crate::state::State;
 
 /// How one check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -52,17 +59,31 @@ impl Finding {
 pub(crate) async fn run(place: &Place, args: &DoctorArgs) -> anyhow::Result<u8> {
     let layout = Layout::find(place)?;
     let running = Lock::holder(&layout.lock());
+    let state = running.and_then(|_| State::load(&layout).ok());
+    let trust = Trust::new(&layout, &args.certificate)?;
+    let public = args.public.as_deref().filter(|host| !host.is_empty());
+    let endpoints = front::endpoints(state.as_ref(), public, args.port_offset);
+    let turn = front::turn_urls(args, state.as_ref(), public);
     let mut findings = vec![
         stack::programs(),
         machine::postgres(place, &layout),
         machine::files(),
         machine::disk(&layout),
-        machine::clock(&layout),
+        clock::check(&layout),
     ];
+    if let Some(url) = &args.time_url {
+        findings.push(clock::against(url, &trust).await);
+    }
     findings.extend(stack::ports(&layout, running, args.port_offset));
     findings.extend(stack::services(&layout, running).await);
     findings.extend(stack::certificates(&layout));
     findings.extend(database::check(place, &layout, running).await);
+    if let Some(host) = front::host(&endpoints) {
+        findings.extend(front::names(host).await);
+    }
+    findings.extend(front::check(&endpoints, &trust).await);
+    findings.extend(turn::check(&layout, args, &trust, &turn).await);
+    findings.push(mail::check(&args.mail).await);
     let broken = findings.iter().any(|finding| finding.condition == Condition::Broken);
     if args.json {
         output::json(&serde_json::json!({ "ok": !broken, "checks": findings }));

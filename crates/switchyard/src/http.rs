@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -21,6 +22,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// All of it.
     pub(crate) body: Vec<u8>,
+    /// The server's clock.
+    pub(crate) date: Option<String>,
 }
 
 /// `GET path`.
@@ -57,9 +60,25 @@ async fn exchange(
     body: Vec<u8>,
 ) -> anyhow::Result<Answer> {
     let stream = TcpStream::connect(to).await.with_context(|| format!("cannot reach {to}"))?;
+    over(stream, &to.to_string(), method, path, body).await
+}
+
+/// One request over a connection of its own.
+///
+/// # Errors
+/// When the other side speaks no HTTP, breaks off, or answers with more than 8 MiB.
+pub(crate) async fn over<S>(
+    stream: S,
+    host: &str,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> anyhow::Result<Answer>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut request =
-        Request::builder().method(&method).uri(path).header(header::HOST, to.to_string());
+    let mut request = Request::builder().method(&method).uri(path).header(header::HOST, host);
     if method == Method::POST {
         request = request.header(header::CONTENT_TYPE, "application/json");
     }
@@ -67,9 +86,11 @@ async fn exchange(
     let talk = async move {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
+        let date = response.headers().get(header::DATE);
+        let date = date.and_then(|date| date.to_str().ok()).map(str::to_owned);
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
         let body = body.map_err(|why| anyhow::anyhow!(why))?.to_bytes().to_vec();
-        anyhow::Ok(Answer { status, body })
+        anyhow::Ok(Answer { status, body, date })
     };
     // The connection has to be driven while we talk; dropping the sender ends it.
     let (_, answer) = tokio::join!(connection, talk);

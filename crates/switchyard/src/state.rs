@@ -23,6 +23,9 @@ pub(crate) struct State {
     pub(crate) postgres_pid: Option<u32>,
     /// By name.
     pub(crate) services: BTreeMap<String, ServiceState>,
+    /// Where its coturn is, as clients are told; empty without one.
+    #[serde(default)]
+    pub(crate) turn: Vec<String>,
 }
 
 /// One service.

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use self::board::Board;
-pub(crate) use self::front::bracketed;
+pub(crate) use self::front::{bracketed, turn_urls};
 use self::plan::Plan;
 use crate::cli::{EXIT_OK, EXIT_UNCLEAN, Place, UpArgs};
 use crate::database::{self, COMES_UP};

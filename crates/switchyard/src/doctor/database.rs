@@ -32,7 +32,14 @@ pub(super) async fn check(place: &Place, layout: &Layout, running: Option<u32>) 
         Err(why) => return vec![unreachable(place, &why)],
     };
     let findings = match database.pool().await {
-        Ok(pool) => vec![Finding::ok(REACHABLE, "answers"), current(&pool).await],
+        Ok(pool) => {
+            let mut findings = vec![Finding::ok(REACHABLE, "answers"), current(&pool).await];
+            let now = "SELECT extract(epoch FROM clock_timestamp())::float8";
+            if let Ok(theirs_s) = sqlx::query_scalar(now).fetch_one(&pool).await {
+                findings.push(super::clock::compare("the database's clock", theirs_s));
+            }
+            findings
+        }
         Err(why) => vec![unreachable(place, &why)],
     };
     database.close().await;

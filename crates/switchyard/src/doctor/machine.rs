@@ -1,21 +1,17 @@
 //! The machine itself.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
 use crate::cli::Place;
 use crate::layout::Layout;
 use crate::postgres::{Binaries, Cluster};
-use crate::{clock, disk, output};
+use crate::{disk, output};
 
 /// Every connection is a file; the services raise their own limit up to the hard one.
 const FILES_ENOUGH: u64 = 65_536;
 const DISK_ENOUGH: u64 = 5 << 30;
 const DISK_LEAST: u64 = 512 << 20;
-/// Nothing of this program is older: a clock before that is wrong.
-const BUILT_AFTER_S: u64 = 1_793_000_000;
 
 /// Postgres's programs, and whether they fit the data.
 pub(super) fn postgres(place: &Place, layout: &Layout) -> Finding {
@@ -70,20 +66,4 @@ pub(super) fn disk(layout: &Layout) -> Finding {
         Some(free) => Finding::ok(CHECK, format!("{} free", output::bytes(free))),
         None => Finding::broken(CHECK, "its size cannot be told", fix),
     }
-}
-
-/// A clock that went backwards refuses honest registrations, which are signed for the moment.
-pub(super) fn clock(layout: &Layout) -> Finding {
-    const CHECK: &str = "clock";
-    let now = clock::since_epoch();
-    let newest = std::fs::metadata(layout.postgres().join("switchyard.conf"))
-        .and_then(|found| found.modified())
-        .ok()
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .unwrap_or_default();
-    if now.as_secs() < BUILT_AFTER_S || now + Duration::from_secs(5) < newest {
-        let found = "it is in the past; clients whose clocks are right will be refused";
-        return Finding::broken(CHECK, found, "timedatectl set-ntp true");
-    }
-    Finding::ok(CHECK, "plausible")
 }

@@ -48,6 +48,7 @@ impl Board {
             database: if plan.private_database { "private" } else { "foreign" }.to_owned(),
             postgres_pid: None,
             services: services.collect(),
+            turn: plan.front.turn.as_ref().map(|turn| turn.urls.clone()).unwrap_or_default(),
         };
         let inner = Arc::new(Mutex::new(Inner { state, hopeless: Vec::new() }));
         Self { inner, layout: plan.layout.clone(), output }

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 pub(super) use self::coturn::Turn;
+pub(crate) use self::coturn::urls as turn_urls;
 use self::haproxy::HaProxy;
 use super::plan::Plan;
 use crate::cli::UpArgs;

@@ -48,7 +48,7 @@ impl Turn {
         let (certificate, key) = (certificate.display(), key.display());
         write!(text, "\nrealm={host}\nstatic-auth-secret={secret}\n")?;
         write!(text, "cert={certificate}\npkey={key}\n")?;
-        let ports = PORTS.map(|port| port.saturating_add(args.port_offset));
+        let ports = shifted(args.port_offset);
         let [plain, tls] = ports;
         write!(text, "listening-port={plain}\ntls-listening-port={tls}\n")?;
         if let Some(external) = external_address(host) {
@@ -56,12 +56,7 @@ impl Turn {
         }
         let config = layout.secrets().join("turnserver.conf");
         secrets::write_private(&config, text.as_bytes(), layout.account())?;
-        let host = bracketed(host);
-        let urls = vec![
-            format!("turn:{host}:{plain}?transport=udp"),
-            format!("turn:{host}:{plain}?transport=tcp"),
-            format!("turns:{host}:{tls}?transport=tcp"),
-        ];
+        let urls = urls(host, args.port_offset);
         Ok(Some(Self { secret_file, urls, program, config, ports }))
     }
 
@@ -75,6 +70,20 @@ impl Turn {
         let arguments = vec!["-c".into(), self.config.clone().into()];
         super::front("coturn", &self.program, arguments, Vec::new(), Signal::TERM)
     }
+}
+
+/// Where clients find it, over UDP, TCP and TLS.
+pub(crate) fn urls(host: &str, offset: u16) -> Vec<String> {
+    let (host, [plain, tls]) = (bracketed(host), shifted(offset));
+    vec![
+        format!("turn:{host}:{plain}?transport=udp"),
+        format!("turn:{host}:{plain}?transport=tcp"),
+        format!("turns:{host}:{tls}?transport=tcp"),
+    ]
+}
+
+fn shifted(offset: u16) -> [u16; 2] {
+    PORTS.map(|port| port.saturating_add(offset))
 }
 
 /// The address others see, when this machine does not have it: behind a NAT that maps it.
