@@ -158,15 +158,20 @@ setup_front() {
     PATH=$PATH:/usr/sbin
     if command -v haproxy >/dev/null && command -v turnserver >/dev/null; then return; fi
     [ "$(id -u)" = 0 ] || return 1
+    setup_quietly haproxy coturn
+    if [ -d /run/systemd/system ]; then systemctl --quiet disable haproxy coturn || true; fi
+}
+
+# Installs packages without starting the servers they bring.
+setup_quietly() {
     local policy=/usr/sbin/policy-rc.d ours=no
     if [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' >$policy
         chmod 755 $policy
         ours=yes
     fi
-    setup_packages haproxy coturn
+    setup_packages "$@"
     if [ $ours = yes ]; then rm -f $policy; fi
-    if [ -d /run/systemd/system ]; then systemctl --quiet disable haproxy coturn || true; fi
 }
 
 # Cargo downloads over https and needs to know whom to trust.
@@ -221,6 +226,14 @@ setup_python() {
     python3 -c 'import venv, ensurepip' 2>/dev/null && return
     [ "$(id -u)" = 0 ] || return 1
     setup_packages python3 python3-venv
+}
+
+# Prometheus's own checker of rules. Without root this only tells whether it is there: the package brings
+# a server, which Debian would start.
+setup_promtool() {
+    command -v promtool >/dev/null && return
+    [ "$(id -u)" = 0 ] || return 1
+    setup_quietly prometheus
 }
 
 # A browser and its driver, for the tests that need a real one. Chromium finds its parts only where it

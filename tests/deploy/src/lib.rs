@@ -1,4 +1,7 @@
-//! What the tests of deployment share: commands that have to succeed, images, waiting.
+//! What the tests of deployment share: commands that have to succeed, images, waiting; what
+//! expressions of PromQL ask for.
+
+pub mod promql;
 
 use std::path::PathBuf;
 use std::process::Command;
