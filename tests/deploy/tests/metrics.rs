@@ -121,7 +121,7 @@ async fn dashboards_and_rules_name_only_what_a_running_stack_has() -> anyhow::Re
         let address: SocketAddr = (Ipv4Addr::LOCALHOST, port + place.offset()).into();
         let answer = HttpClient::plain(address).get("/metrics").await?;
         ensure!(answer.status == 200, "{job}: {}", answer.status);
-        scraped.add(job, answer.text());
+        scraped.add(job, &answer.text());
     }
     stack.stop()?;
 

@@ -7,8 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
@@ -81,18 +86,27 @@ impl fmt::Display for Unreached {
 impl Trust {
     /// The public authorities, the stack's own certificates, and those in `files`.
     pub(super) fn new(layout: &Layout, files: &[PathBuf]) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         let own = tls::all(layout).into_iter().map(|own| own.certificate);
+        let mut known = Vec::new();
         for file in own.chain(files.iter().cloned()) {
             let read = || anyhow::Ok(CertificateDer::from_pem_file(&file)?);
-            let certificate =
-                read().with_context(|| format!("no certificate in {}", file.display()))?;
-            roots.add(certificate).with_context(|| format!("cannot use {}", file.display()))?;
+            known.push(read().with_context(|| format!("no certificate in {}", file.display()))?);
+        }
+        Self::with(known)
+    }
+
+    fn with(known: Vec<CertificateDer<'static>>) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        for certificate in &known {
+            roots.add(certificate.clone()).context("a certificate cannot be used")?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let public = WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone());
+        let verifier = Verifier { public: public.build()?, known };
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
+            .dangerous() // only in name: the verifier is stricter than "any", see there
+            .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
@@ -111,6 +125,59 @@ impl Trust {
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(shown);
         let shown = shown.ok_or_else(|| Unreached::Tls("an unreadable certificate".to_owned()))?;
         Ok((stream, shown))
+    }
+}
+
+/// Verifies as usual, but takes a certificate that was named to us even if it says that it is an
+/// authority, as those of `openssl req -x509` do: clients that pin it do not mind.
+#[derive(Debug)]
+struct Verifier {
+    public: Arc<WebPkiServerVerifier>,
+    known: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.public.verify_server_cert(certificate, others, name, ocsp, now);
+        match verified {
+            // Times have been looked at before this, names have not.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_)))
+                if self.known.iter().any(|known| known == certificate) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.public.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.public.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.public.supported_verify_schemes()
     }
 }
 
@@ -165,4 +232,68 @@ fn shown(certificate: &CertificateDer<'_>) -> Option<Shown> {
     };
     let own = certificate.issuer() == certificate.subject();
     Some(Shown { days, key, cheap, own })
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+    use rustls::ServerConfig;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// What a client finds that reaches a server with this certificate by the name `localhost`.
+    async fn meets(params: CertificateParams, trusting: bool) -> Result<Shown, Unreached> {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key.serialize_der().try_into().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+        let serving = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let _ = acceptor.accept(stream).await; // the client may well break off
+        };
+        let trust = Trust::with(trusting.then_some(certificate).into_iter().collect()).unwrap();
+        let (found, ()) = tokio::join!(trust.tls("localhost", port), serving);
+        found.map(|(_, shown)| shown)
+    }
+
+    fn named(name: &str) -> CertificateParams {
+        CertificateParams::new(vec![name.to_owned()]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_known_certificate_is_taken_even_if_it_calls_itself_an_authority() {
+        for ca in [IsCa::NoCa, IsCa::ExplicitNoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
+            let mut params = named("localhost");
+            params.is_ca = ca;
+            let shown = meets(params, true).await.unwrap();
+            assert!(shown.own && shown.cheap && shown.days > 1_000, "{shown:?}");
+            assert_eq!(shown.key, "ECDSA P-256");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_certificate_is_told_apart() {
+        assert!(matches!(meets(named("localhost"), false).await, Err(Unreached::Untrusted)));
+        for ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
+            let mut other = named("example.org");
+            other.is_ca = ca.clone();
+            let found = meets(other, true).await;
+            assert!(matches!(found, Err(Unreached::OtherName)), "{found:?}");
+            let mut old = named("localhost");
+            old.is_ca = ca;
+            (old.not_before, old.not_after) =
+                (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+            let found = meets(old, true).await;
+            assert!(matches!(found, Err(Unreached::Expired)), "{found:?}");
+        }
+    }
 }
