@@ -36,7 +36,9 @@ pub fn selectors(expression: &str) -> Vec<Selector> {
             rest = after;
             if GROUPING.contains(&word) {
                 grouping = true;
-            } else if !after.starts_with('(') && !after.starts_with("by (") && !WORDS.contains(&word)
+            } else if !after.starts_with('(')
+                && !after.starts_with("by (")
+                && !WORDS.contains(&word)
             {
                 let mut labels = Vec::new();
                 if let Some(inside) = after.strip_prefix('{') {
@@ -81,9 +83,18 @@ mod tests {
 
     #[test]
     fn metrics_are_told_from_functions_labels_and_numbers() {
-        assert_eq!(names("sum by (job, le) (rate(a_total{b=\"c\"}[5m])) > 0.9 * 64e9"), ["a_total"]);
-        assert_eq!(names("sum (x) / y:rate5m and z == 0 or w > bool 1"), ["x", "y:rate5m", "z", "w"]);
-        assert_eq!(names("histogram_quantile(0.99, sum(rate(h_bucket[$__rate_interval])))"), ["h_bucket"]);
+        assert_eq!(
+            names("sum by (job, le) (rate(a_total{b=\"c\"}[5m])) > 0.9 * 64e9"),
+            ["a_total"]
+        );
+        assert_eq!(
+            names("sum (x) / y:rate5m and z == 0 or w > bool 1"),
+            ["x", "y:rate5m", "z", "w"]
+        );
+        assert_eq!(
+            names("histogram_quantile(0.99, sum(rate(h_bucket[$__rate_interval])))"),
+            ["h_bucket"]
+        );
         assert_eq!(names("time() - start{job=\"$job\"}"), ["start"]);
     }
 

@@ -54,7 +54,8 @@ impl Scraped {
         if of.is_empty() {
             return Some(format!("{} has no {}", job.unwrap_or_default(), selector.metric));
         }
-        let asked = selector.labels.iter().filter(|(name, _)| !GIVEN_LABELS.contains(&name.as_str()));
+        let asked =
+            selector.labels.iter().filter(|(name, _)| !GIVEN_LABELS.contains(&name.as_str()));
         for (name, value) in asked {
             let text = format!("{name}=\"{value}");
             let text = if value.is_empty() { text } else { text + "\"" };
@@ -86,7 +87,10 @@ fn expressions() -> anyhow::Result<Vec<(String, Option<String>, String)>> {
     for line in rules.lines() {
         if let Some(expression) = line.trim_start().strip_prefix("expr:") {
             let expression = expression.trim();
-            ensure!(!expression.is_empty() && !expression.starts_with(['|', '>']), "one line: {line}");
+            ensure!(
+                !expression.is_empty() && !expression.starts_with(['|', '>']),
+                "one line: {line}"
+            );
             found.push(("rules".to_owned(), None, expression.to_owned()));
         }
     }
