@@ -285,7 +285,7 @@ mod tests {
         assert!(matches!(meets(named("localhost"), false).await, Err(Unreached::Untrusted)));
         for ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
             let mut other = named("example.org");
-            other.is_ca = ca.clone();
+            other.is_ca = ca;
             let found = meets(other, true).await;
             assert!(matches!(found, Err(Unreached::OtherName)), "{found:?}");
             let mut old = named("localhost");
