@@ -211,7 +211,7 @@ pub(crate) struct DoctorArgs {
     pub(crate) turn_secret_file: Option<PathBuf>,
 
     /// Name of a static pair, where coturn has no secret.
-    #[arg(long, env = "TURN_USER", value_name = "NAME", requires = "turn_password")]
+    #[arg(long, env = "TURN_USER", value_name = "NAME")]
     pub(crate) turn_user: Option<String>,
 
     /// Password of the static pair.
@@ -242,7 +242,7 @@ pub(crate) struct DoctorMailArgs {
     pub(crate) smtp_port: u16,
 
     /// Name to log in with.
-    #[arg(long, env = "PEERBOOK_SMTP_USER", value_name = "NAME", requires = "smtp_pass")]
+    #[arg(long, env = "PEERBOOK_SMTP_USER", value_name = "NAME")]
     pub(crate) smtp_user: Option<String>,
 
     /// Password to log in with.

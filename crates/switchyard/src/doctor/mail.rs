@@ -23,6 +23,10 @@ pub(super) async fn check(args: &DoctorMailArgs) -> Finding {
         return Finding::ok(CHECK, "no server is set; mails become files, or are not sent");
     };
     let place = format!("{host}:{}", args.smtp_port);
+    if login(args).is_some() && args.smtp_pass.as_ref().is_none_or(String::is_empty) {
+        let found = "a name for the mail server is set (PEERBOOK_SMTP_USER) and no password";
+        return Finding::broken(CHECK, found, "PEERBOOK_SMTP_PASS=…");
+    }
     let transport = match transport(args, host) {
         Ok(transport) => transport,
         Err(why) => return Finding::broken(CHECK, format!("{why:#}"), "ls -l FILE"),
@@ -35,7 +39,7 @@ pub(super) async fn check(args: &DoctorMailArgs) -> Finding {
         }
         Err(why) => return explain(&why, &place, args),
     }
-    let login = if args.smtp_user.is_some() { " and takes the login" } else { "" };
+    let login = if login(args).is_some() { " and takes the login" } else { "" };
     let Some(to) = &args.mail_to else {
         return Finding::ok(CHECK, format!("{place} answers{login}; nothing was sent"));
     };
@@ -65,15 +69,20 @@ fn transport(args: &DoctorMailArgs, host: &str) -> anyhow::Result<Transport> {
     };
     let mut builder =
         Transport::builder_dangerous(host).port(args.smtp_port).tls(tls).timeout(Some(PATIENCE));
-    if let (Some(user), Some(password)) = (&args.smtp_user, &args.smtp_pass) {
-        builder = builder.credentials(Credentials::new(user.clone(), password.clone()));
+    if let (Some(user), Some(password)) = (login(args), &args.smtp_pass) {
+        builder = builder.credentials(Credentials::new(user.to_owned(), password.clone()));
     }
     Ok(builder.build())
 }
 
+/// The name to log in with; an empty one counts as none.
+fn login(args: &DoctorMailArgs) -> Option<&str> {
+    args.smtp_user.as_deref().filter(|user| !user.is_empty())
+}
+
 /// As the peerbook decides it.
 fn when(args: &DoctorMailArgs) -> SmtpTls {
-    let unset = if args.smtp_user.is_some() { SmtpTls::Required } else { SmtpTls::Offered };
+    let unset = if login(args).is_some() { SmtpTls::Required } else { SmtpTls::Offered };
     args.smtp_tls.unwrap_or(unset)
 }
 

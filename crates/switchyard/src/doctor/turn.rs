@@ -92,9 +92,15 @@ pub(super) async fn check(
 }
 
 fn credential(layout: &Layout, args: &DoctorArgs) -> Result<Credential, Finding> {
-    if let (Some(name), Some(password)) = (&args.turn_user, &args.turn_password) {
+    // An empty variable counts as unset.
+    if let Some(name) = args.turn_user.as_ref().filter(|name| !name.is_empty()) {
+        let password = args.turn_password.clone().filter(|password| !password.is_empty());
+        let password = password.ok_or_else(|| {
+            let found = "a static name is set (TURN_USER) and no password";
+            Finding::broken("turn", found, "TURN_PASSWORD=…")
+        })?;
         let source = "TURN_USER and TURN_PASSWORD".to_owned();
-        return Ok(Credential { name: name.clone(), password: password.clone(), source });
+        return Ok(Credential { name: name.clone(), password, source });
     }
     let path = args.turn_secret_file.clone().unwrap_or_else(|| layout.secrets().join("turn"));
     let secret = std::fs::read_to_string(&path).map_err(|why| {
