@@ -76,10 +76,9 @@ async fn a_replica_that_does_not_lead_posts_and_listens_through_the_one_that_doe
     far.client.say(ROOM, "in").await?;
     let heard = heard_second.post().await?;
     ensure!(heard.data["body"] == "in", "{heard:?}");
-    let nodes = second.0.get("/nodes").await?.ok()?;
-    ensure!(
-        nodes.as_array().context("an array")?.len() == 1,
-        "all replicas know the nodes: {nodes}"
-    );
-    Ok(())
+    until("all replicas know the nodes", async || {
+        let nodes = second.0.get("/nodes").await?.ok()?;
+        Ok(nodes.as_array().context("an array")?.len() == 1)
+    })
+    .await
 }

@@ -121,7 +121,7 @@ impl Rooms {
             }
             Pushed::Ended => true, // its guard takes it out
             Pushed::Full => {
-                stream.end(farewell("slow"));
+                stream.end(farewell("slow", &[]));
                 true
             }
         }
@@ -193,7 +193,7 @@ impl Rooms {
             let event = tell(&room, recent);
             for stream in &state.streams {
                 if stream.is_stalled(now_ms) {
-                    stream.end(farewell("slow"));
+                    stream.end(farewell("slow", &[]));
                 } else if let Some(event) = &event {
                     // No matter when there is no room: this is not a post.
                     let _ = stream.push(event.clone(), self.bounds.queue, now_ms);
@@ -215,9 +215,10 @@ impl Rooms {
     }
 }
 
-/// The last event of a stream.
-pub(crate) fn farewell(reason: &str) -> Bytes {
-    Bytes::from(format!("event: bye\ndata: {{\"reason\":\"{reason}\",\"nodes\":[]}}\n\n"))
+/// The last event of a stream, with nodes to go to.
+pub(crate) fn farewell(reason: &str, nodes: &[String]) -> Bytes {
+    let value = serde_json::json!({ "reason": reason, "nodes": nodes });
+    Bytes::from(format!("event: bye\ndata: {value}\n\n"))
 }
 
 /// An address's right to listen; given back on drop.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proto::mesh::NodeKey;
 use proto::mesh::descriptor::Signed;
 use proto::mesh::link::{FRAME_MAX, Frame};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::view;
@@ -29,6 +29,9 @@ const NOTE: Duration = Duration::from_secs(30);
 /// Between exchanges of descriptors, and how many.
 const EXCHANGE: Duration = Duration::from_mins(10);
 const EXCHANGED: i64 = 20;
+
+/// How long a ban may take to be kept before the link ends all the same.
+const BAN_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy)]
 struct Try {
@@ -121,13 +124,15 @@ pub(crate) async fn part(app: &Arc<App>, link: &Arc<Link>) {
 
 /// Ends a link to a node that sends what no honest node would, for an hour.
 pub(crate) async fn ban(app: &Arc<App>, link: &Arc<Link>) {
-    if link.stop.is_cancelled() {
+    if link.banned.swap(true, Ordering::Relaxed) {
         return;
     }
-    link.stop.cancel();
     app.metrics.banned.inc();
     tracing::warn!(node = %proto::mesh::hex(&link.key[..8]), "a node is banned for an hour");
-    let _ = node::ban(&app.pool, &link.key).await; // it comes back, and is banned again
+    // Before the link ends, or it would be back sooner. While the database is away it may come
+    // back, and is banned again.
+    let _ = timeout(BAN_WITHIN, node::ban(&app.pool, &link.key)).await;
+    link.stop.cancel();
     view::refresh(app).await;
 }
 

@@ -1,6 +1,9 @@
 //! Nodes of a mesh: real processes, each with a database of its own, on the loopback.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub(crate) mod impostor;
+pub(crate) mod rogue;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -21,7 +24,9 @@ pub(crate) const ROOM: &str = "648904681423c5abca2077dde957f78af460be70275cc2ce6
 pub(crate) fn settings(builder: Builder, database: &Database) -> Builder {
     builder
         .database(&database.url())
+        // One price, however busy the machine is.
         .set("POW_MIN", 8)
+        .set("POW_MAX", 8)
         .set("ID_BITS", 8)
         .set("NETWORK", "test")
         .set("ALLOW_PRIVATE", 1)
@@ -53,7 +58,16 @@ impl Node {
         port: Port,
         more: impl FnOnce(Builder) -> Builder,
     ) -> anyhow::Result<Self> {
-        let database = Database::fresh().await?;
+        Self::start_in(Database::fresh().await?, seed, port, more).await
+    }
+
+    /// As [`Node::start_at`], in a database of the test's.
+    pub(crate) async fn start_in(
+        database: Database,
+        seed: u8,
+        port: Port,
+        more: impl FnOnce(Builder) -> Builder,
+    ) -> anyhow::Result<Self> {
         let url = url(&port);
         let builder = settings(Service::named("mesh"), &database)
             .set("NODE_SEED", hex(&[seed; 32]))

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32};
 
 use bytes::Bytes;
 use edge::limit::{Keyed, Rate};
@@ -36,6 +36,8 @@ pub(crate) struct Link {
     /// Whether we dialled.
     pub(crate) dialled: bool,
     pub(crate) stop: CancellationToken,
+    /// Its node is banned, or about to be.
+    pub(crate) banned: AtomicBool,
     /// What it said of itself last.
     pub(crate) height: AtomicU32,
     pub(crate) rtt_ms: AtomicI64,
@@ -69,6 +71,7 @@ impl Link {
             url,
             dialled,
             stop,
+            banned: AtomicBool::new(false),
             height: AtomicU32::new(0),
             rtt_ms: AtomicI64::new(-1),
             outbox,
