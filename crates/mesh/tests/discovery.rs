@@ -103,13 +103,16 @@ async fn a_node_of_the_public_network_asks_no_private_address() -> anyhow::Resul
     Ok(())
 }
 
+/// What is answered to a path, by who says to be at a URL.
+type Way = dyn Fn(&str, &str) -> Vec<u8> + Send + Sync;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_long_slow_or_lead_elsewhere_are_no_proof() -> anyhow::Result<()> {
     let denied = Impostor::start(Port::reserve()?, |_| ok("{}")).await?;
     let goal = url(&denied.port);
     // Each describes itself honestly and then answers `/mesh/hello` in its own way.
     let long = "x".repeat(10 << 20);
-    let ways: [(u8, Box<dyn Fn(&str, &str) -> Vec<u8> + Send + Sync>); 3] = [
+    let ways: [(u8, Box<Way>); 3] = [
         (
             111,
             Box::new(move |_, _| {
