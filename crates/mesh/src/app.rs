@@ -192,6 +192,7 @@ impl App {
             && self.untold.try_send(number).is_err()
         {
             self.overrun.store(true, Ordering::Relaxed);
+            self.metrics.overflow.with_label_values(&["replicas"]).inc();
         }
     }
 

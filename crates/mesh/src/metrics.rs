@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     pub(crate) banned: IntCounter,
     pub(crate) probes: IntCounterVec,
     pub(crate) fed: IntCounter,
+    pub(crate) overflow: IntCounterVec,
 }
 
 impl Metrics {
@@ -54,6 +55,11 @@ impl Metrics {
             banned: counter("mesh_banned_total", "Nodes banned for what they sent.")?,
             probes: by("mesh_probes_total", "Nodes asked who they are, by outcome.", "outcome")?,
             fed: counter("mesh_feed_posts_total", "Posts other replicas of this node took.")?,
+            overflow: by(
+                "mesh_overflow_total",
+                "What a full queue between nodes or replicas did not take, by queue.",
+                "queue",
+            )?,
             posts: counter("mesh_posts_total", "Posts accepted from clients.")?,
             deliveries: counter("mesh_deliveries_total", "Events queued for subscribers.")?,
             refused: register_int_counter_vec_with_registry!(

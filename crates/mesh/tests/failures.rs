@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use common::{Node, ROOM, fully_linked, linked, until};
-use proto::mesh::{Room, homes, unhex};
+use common::{Node, ROOM, fully_linked, linked, ranked, until};
 use testkit::cluster::Cluster;
 use testkit::database::Database;
 use testkit::mesh_client::Listener;
@@ -60,14 +59,6 @@ async fn a_listener_of_a_killed_node_goes_on_at_another_without_a_gap() -> anyho
     say(&nodes[1], "five").await?;
     ensure!(bodies(&mut back, "five").await?.len() <= 5);
     Ok(())
-}
-
-/// The nodes that are the room's homes, best first.
-fn ranked(nodes: &[Node]) -> anyhow::Result<Vec<usize>> {
-    let keys: Vec<[u8; 32]> = nodes.iter().filter_map(|node| unhex(&node.key)).collect();
-    let now_s = u64::try_from(common::impostor::now_s())?;
-    let order = homes::ranked(&Room::parse(ROOM)?, now_s, &keys);
-    order.iter().map(|key| keys.iter().position(|one| one == key).context("known")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,11 @@
 
 mod common;
 
-use anyhow::ensure;
-use common::{ROOM, linked, until};
-use testkit::mesh_client::MeshClient;
+use anyhow::{Context as _, ensure};
+use common::{ROOM, linked, ranked, settings, until};
+use testkit::database::Database;
+use testkit::mesh_client::{MeshClient, Price};
+use testkit::process::Service;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_post_on_one_node_is_heard_once_on_all() -> anyhow::Result<()> {
@@ -34,4 +36,61 @@ async fn a_post_on_one_node_is_heard_once_on_all() -> anyhow::Result<()> {
         Ok(idle.get(&format!("/room/{ROOM}")).await?.ok()?["recent"] == 3)
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_url_posts_and_listens_through_others() -> anyhow::Result<()> {
+    let nodes = linked(2, |_, builder| builder).await?;
+    let database = Database::fresh().await?;
+    let leaf = settings(Service::named("mesh"), &database).set("PEERS", &nodes[0].url);
+    let leaf = leaf.start().await?;
+    until("it has dialled both", async || Ok(leaf.metric("mesh_links").await? == 2.0)).await?;
+    let client = MeshClient::plain(leaf.address());
+    let mut inside = client.listen(ROOM, "").await?;
+    let mut outside = nodes[1].client.listen(ROOM, "").await?;
+    let told = client.say(ROOM, "out").await?;
+    ensure!(told.status == 202, "{}", told.text());
+    ensure!(inside.post().await?.data["body"] == "out");
+    ensure!(outside.post().await?.data["body"] == "out");
+    // Its subscription is on its way to the homes.
+    until("it hears", async || {
+        nodes[0].client.say(ROOM, "in").await?;
+        Ok(inside.post().await?.data["body"] == "in")
+    })
+    .await?;
+    // Nobody is sent there.
+    for node in &nodes {
+        ensure!(node.nodes().await?.len() == 1, "{:?}", node.nodes().await?);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_that_is_too_cheap_for_its_homes_is_sent_back_with_their_price() -> anyhow::Result<()>
+{
+    let nodes = linked(4, |_, builder| builder).await?;
+    let order = ranked(&nodes)?;
+    let (home, outsider) = (&nodes[order[0]], &nodes[order[3]]);
+    for at in 0..100 {
+        let told = home.client.say(ROOM, &at.to_string()).await?;
+        ensure!(told.status == 202, "{}", told.text());
+    }
+    // Nobody listens at the outsider, so that it knows nothing of these; now and then a proof is
+    // by chance good enough for the homes.
+    let mut refused = None;
+    for at in 0..50 {
+        let told = outsider.client.say(ROOM, &format!("cheap {at}")).await?;
+        if told.status == 402 {
+            refused = Some(told);
+            break;
+        }
+        ensure!(told.status == 202, "{}", told.text());
+    }
+    let refused = refused.context("never refused")?.json()?;
+    ensure!(refused["error"] == "pow_too_low", "{refused}");
+    ensure!(refused["pow"]["work"].as_u64() >= Some(256 * 108 / 8), "{refused}");
+    let paid = Price::of(&refused["pow"])?.pay("POST", &format!("/room/{ROOM}"), &[b"paid"])?;
+    let told = outsider.client.post(&format!("/room/{ROOM}?{paid}"), "paid").await?;
+    ensure!(told.status == 202 && told.json()?["acked"].as_u64() >= Some(1), "{}", told.text());
+    Ok(())
 }

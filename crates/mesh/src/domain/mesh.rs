@@ -90,6 +90,14 @@ pub(crate) struct Mesh {
     leading: AtomicBool,
 }
 
+/// What became of a post that went to other nodes, in frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) frames: u64,
+    /// Not sent, because the link had as many posts as it takes.
+    pub(crate) dropped: u64,
+}
+
 /// Where a post goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Homes {
@@ -173,8 +181,8 @@ impl Mesh {
     }
 
     /// Sends a post of this node's clients on: to the room's homes, and, being one, to who
-    /// subscribed to it here. How many frames that took.
-    pub(crate) fn send_out(&self, room: &Room, post: Post, now_ms: i64) -> usize {
+    /// subscribed to it here.
+    pub(crate) fn send_out(&self, room: &Room, post: Post, now_ms: i64) -> Sent {
         let homes = self.homes(room, now_ms);
         let linked = |keys: &[NodeKey]| {
             let others = keys.iter().filter(|key| **key != self.rules.key);
@@ -194,23 +202,34 @@ impl Mesh {
         }
         let post = Post { hop: 1, hs: served, ..post };
         let frame = Bytes::from(Frame::Post(post.clone()).encode());
-        to.retain(|link| link.send_post(frame.clone()));
-        let passed = if homes.own { self.pass_on(room, post, &self.rules.key) } else { 0 };
-        to.len() + passed
+        let sent = send(&to, &frame);
+        let passed =
+            if homes.own { self.pass_on(room, post, &self.rules.key) } else { Sent::default() };
+        Sent { frames: sent.frames + passed.frames, dropped: sent.dropped + passed.dropped }
     }
 
     /// Sends a post to the nodes that subscribed to its room here, unless they have it: its origin,
-    /// the homes that the origin served, and `from`. How many frames that took.
-    pub(crate) fn pass_on(&self, room: &Room, post: Post, from: &NodeKey) -> usize {
+    /// the homes that the origin served, and `from`.
+    pub(crate) fn pass_on(&self, room: &Room, post: Post, from: &NodeKey) -> Sent {
         let subscribers = self.links.subscribers(room);
         let without = |link: &Link| {
             link.key == *from || post.o == hex(&link.key) || post.hs.contains(&hex(&link.key[..8]))
         };
         let to: Vec<_> = subscribers.into_iter().filter(|link| !without(link)).collect();
         if to.is_empty() {
-            return 0;
+            return Sent::default();
         }
         let frame = Bytes::from(Frame::Post(Post { hop: 2, hs: Vec::new(), ..post }).encode());
-        to.into_iter().take(FAN_OUT).filter(|link| link.send_post(frame.clone())).count()
+        send(&to[..to.len().min(FAN_OUT)], &frame)
     }
+}
+
+fn send(to: &[Arc<Link>], frame: &Bytes) -> Sent {
+    let mut sent = Sent::default();
+    for link in to {
+        let count =
+            if link.send_post(frame.clone()) { &mut sent.frames } else { &mut sent.dropped };
+        *count += 1;
+    }
+    sent
 }

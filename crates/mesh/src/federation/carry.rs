@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::domain::feed::ACKS;
-use crate::domain::mesh::{Ack, Arrived, Kept, Link, Verdict, judge};
+use crate::domain::mesh::{Ack, Arrived, Kept, Link, Sent, Verdict, judge};
 use crate::domain::posts::{self, Outcome, Paid};
 use crate::store::replica;
 
@@ -28,8 +28,12 @@ const MARGIN_S: u32 = 10;
 pub(crate) fn send_out(app: &App, room: &Room, kept: Kept, now_ms: i64) {
     let post = kept.post.clone();
     app.mesh.backlog.lock().add(room, kept);
-    let frames = app.mesh.send_out(room, post, now_ms);
-    app.metrics.frames_out.inc_by(u64::try_from(frames).unwrap_or(0));
+    count(app, app.mesh.send_out(room, post, now_ms));
+}
+
+fn count(app: &App, sent: Sent) {
+    app.metrics.frames_out.inc_by(sent.frames);
+    app.metrics.overflow.with_label_values(&["link"]).inc_by(sent.dropped);
 }
 
 /// Handles one frame from a link; `Break` when its sender is to be banned.
@@ -48,7 +52,9 @@ pub(crate) fn receive(app: &Arc<App>, link: &Arc<Link>, frame: Frame) -> Control
         Frame::Peers { items } => {
             for item in items {
                 // What does not fit comes with the next exchange.
-                let _ = app.candidates.try_send(item);
+                if app.candidates.try_send(item).is_err() {
+                    app.metrics.overflow.with_label_values(&["candidates"]).inc();
+                }
             }
         }
         Frame::Ping(state) => {
@@ -92,8 +98,8 @@ fn subscribe(app: &Arc<App>, link: &Link, rooms: &[String], since: u32) -> Contr
                 post.open().is_ok_and(|post| post.is_current(app.node.now_s() + MARGIN_S));
             if current && post.o != hex(&link.key) {
                 let frame = Frame::Post(Post { hop: 2, hs: Vec::new(), ..post });
-                app.metrics.frames_out.inc();
-                link.send_post(Bytes::from(frame.encode()));
+                let sent = u64::from(link.send_post(Bytes::from(frame.encode())));
+                count(app, Sent { frames: sent, dropped: 1 - sent });
             }
         }
     }
@@ -229,8 +235,7 @@ async fn take(app: &Arc<App>, Arrived { carried, post, link }: Arrived) {
         let kept = Kept { id, at_ms: now_ms, post: post.clone(), event, written: serves };
         app.mesh.backlog.lock().add(room, kept);
         if post.hop == 1 {
-            let frames = app.mesh.pass_on(room, post.clone(), &link.key);
-            app.metrics.frames_out.inc_by(u64::try_from(frames).unwrap_or(0));
+            count(app, app.mesh.pass_on(room, post.clone(), &link.key));
         }
     }
     acknowledge(&link, &post, &carried, Ok(()), recent(now_ms));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use ed25519_dalek::SigningKey;
-use proto::mesh::hex;
+use proto::mesh::{Room, hex, homes, unhex};
 use testkit::database::Database;
 use testkit::mesh_client::MeshClient;
 use testkit::process::{Builder, Port, Service};
@@ -150,4 +150,12 @@ pub(crate) async fn until(
         ensure!(Instant::now() < end, "never came: {what}: {now:?}");
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// The nodes that are the room's homes, best first.
+pub(crate) fn ranked(nodes: &[Node]) -> anyhow::Result<Vec<usize>> {
+    let keys: Vec<[u8; 32]> = nodes.iter().filter_map(|node| unhex(&node.key)).collect();
+    let now_s = u64::try_from(impostor::now_s())?;
+    let order = homes::ranked(&Room::parse(ROOM)?, now_s, &keys);
+    order.iter().map(|key| keys.iter().position(|one| one == key).context("known")).collect()
 }
