@@ -245,3 +245,30 @@ setup_browser() {
     apt-cache show chromium-driver >/dev/null 2>&1 || return 1
     setup_packages chromium chromium-driver
 }
+
+# Docker, Compose and debootstrap, for the tests that run containers; root's alone. Where no daemon runs one is
+# started: its process is $setup_docker_started, for the caller to end.
+setup_docker() {
+    setup_docker_started=
+    [ "$(id -u)" = 0 ] || return 1
+    local log=${TMPDIR:-/tmp}/switchyard-dockerd.log deadline=$((SECONDS + 60))
+    if ! command -v docker >/dev/null; then setup_packages docker.io; fi
+    if ! docker compose version >/dev/null 2>&1; then setup_command docker-compose docker-compose; fi
+    PATH=$PATH:/usr/sbin
+    setup_command debootstrap debootstrap
+    if docker info >/dev/null 2>&1; then return; fi
+    if [ -d /run/systemd/system ]; then
+        systemctl start docker || return 1
+    else
+        setsid dockerd >"$log" 2>&1 &
+        # shellcheck disable=SC2034 # the caller's
+        setup_docker_started=$!
+    fi
+    until docker info >/dev/null 2>&1; do
+        if [ $SECONDS -ge $deadline ]; then
+            say "Docker does not start: $(tail -n 1 "$log" 2>/dev/null)"
+            return 1
+        fi
+        sleep 1
+    done
+}

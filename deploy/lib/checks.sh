@@ -55,7 +55,8 @@ is_private() {
 
 # PUBLIC_HOST is what clients are told, PUBLIC_IP what coturn says it is, LOCAL_IP what it has.
 find_address() {
-    LOCAL_IP=$(ip -4 route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \([0-9.]*\).*/\1/p' | head -n1)
+    # On a machine where --dry-run has installed nothing there may be no `ip`.
+    LOCAL_IP=$(ip -4 route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \([0-9.]*\).*/\1/p' | head -n1) || true
     [ -n "$LOCAL_IP" ] || LOCAL_IP=$(hostname -I 2>/dev/null | tr ' ' '\n' | grep -E '^[0-9.]+$' | head -n1) || true
     if [ -z "$PUBLIC_IP" ] && [ -n "$PUBLIC_HOST" ]; then
         if is_address "$PUBLIC_HOST"; then

@@ -66,7 +66,7 @@ secret() {
         run chown "$2" "$path"
         return
     fi
-    random | keep_file "$path" "$2" 0400
+    if [ "$dry" = yes ]; then echo; else random; fi | keep_file "$path" "$2" 0400
 }
 
 # Characters that no format has to escape.

@@ -42,5 +42,7 @@ for program in signal relay peer-linker channel-hub peerbook mesh switchyard; do
     install -m 0755 "$programs/$program" "$context/bin/"
 done
 strip --strip-debug "$context"/bin/* 2>/dev/null || true # only ever smaller
-cp "$here/../../../deploy/Dockerfile" "$context/"
-docker build -q --build-arg RUNTIME_IMAGE=switchyard-test/base --target prebuilt -t switchyard-test/switchyard "$context" >/dev/null
+printf 'FROM switchyard-test/runtime\nCOPY bin/ /usr/local/bin/\n' >"$context/Dockerfile"
+docker build -q --build-arg RUNTIME_IMAGE=switchyard-test/base --target runtime -t switchyard-test/runtime - \
+    <"$here/../../../deploy/Dockerfile" >/dev/null
+docker build -q -t switchyard-test/switchyard "$context" >/dev/null
