@@ -173,11 +173,16 @@ native_sql() {
     (cd / && setpriv --reuid postgres --regid postgres --init-groups psql -X -q -v ON_ERROR_STOP=1 -p "$PG_PORT" "$1") >/dev/null
 }
 
-native_tool() { DATABASE_URL_FILE=$etc/secrets/owner.url $prefix/bin/switchyard --data $state "$@"; }
+# Without what the caller exported for this script: the tool reads some of the same names.
+native_tool() {
+    env -u PUBLIC_HOST -u TURN_USER -u TURN_PASSWORD DATABASE_URL_FILE="$etc/secrets/owner.url" \
+        $prefix/bin/switchyard --data $state "$@"
+}
 
 native_doctor() {
     [ $dry = no ] || return 0
-    native_tool doctor || warn "the doctor found something; the lines above say what mends it"
+    native_tool doctor || warn "the doctor found something; the lines above say what mends it. \
+That the services' ports are taken is no fault here: the services have them"
 }
 
 native_reload_lines() { echo "systemctl reload switchyard-haproxy switchyard-coturn"; }
