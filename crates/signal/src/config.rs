@@ -28,6 +28,8 @@ pub struct Config {
     #[command(flatten)]
     pub(crate) turn: TurnArgs,
     #[command(flatten)]
+    pub(crate) check: CheckArgs,
+    #[command(flatten)]
     pub(crate) lease: LeaseArgs,
     #[command(flatten)]
     pub(crate) bus: bus::BusArgs,
@@ -168,6 +170,66 @@ impl std::fmt::Debug for TurnArgs {
     }
 }
 
+/// The connectivity page.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Connectivity page")]
+pub(crate) struct CheckArgs {
+    /// What `/check` does: `relay` gives the page a TURN credential, `page` does not, `off` is no page.
+    #[arg(long, env = "CHECK", value_name = "MODE", default_value = "relay")]
+    pub(crate) check: CheckMode,
+    /// How long the page's credential works at least; at most twice as long.
+    #[arg(long, env = "CHECK_TTL", value_name = "TIME", default_value = "2m",
+          value_parser = duration::parse)]
+    pub(crate) check_ttl: Duration,
+    /// Other services to measure the way to, as NAME=URL, such as relay=https://HOST:444/health.
+    #[arg(long, env = "CHECK_SERVICES", value_name = "LIST", value_delimiter = ',')]
+    pub(crate) check_services: Vec<CheckedService>,
+}
+
+/// What the connectivity page may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CheckMode {
+    /// Everything.
+    Relay,
+    /// Everything that needs no TURN credential.
+    Page,
+    /// There is none.
+    Off,
+}
+
+/// A service the connectivity page measures the way to.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckedService {
+    pub(crate) name: String,
+    pub(crate) url: String,
+}
+
+impl CheckedService {
+    /// Scheme, host and port.
+    pub(crate) fn origin(&self) -> &str {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
+        let host = rest.split('/').next().unwrap_or("");
+        &self.url[..scheme.len() + 3 + host.len()]
+    }
+}
+
+impl std::str::FromStr for CheckedService {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text}: expected NAME=http://HOST/… or NAME=https://HOST/…");
+        let (name, url) = text.split_once('=').ok_or_else(wrong)?;
+        let uri: http::Uri = url.parse().map_err(|_| wrong())?;
+        let known = matches!(uri.scheme_str(), Some("http" | "https"));
+        // What stands in a header that browsers act upon.
+        let plain = url.bytes().all(|byte| byte.is_ascii_graphic() && !b";,'\"".contains(&byte));
+        if !known || !plain || uri.authority().is_none() || name.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Self { name: name.to_owned(), url: url.to_owned() })
+    }
+}
+
 /// How this process is known to its siblings.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Replicas")]
@@ -250,5 +312,17 @@ mod tests {
         let open = open.allowances();
         assert!(open.peer_frames.is_none());
         assert_eq!(open.peer_bytes.unwrap().burst, 2 << 20);
+    }
+
+    #[test]
+    fn services_to_be_measured_have_a_name_and_a_plain_url() {
+        let read = |text: &str| text.parse::<CheckedService>();
+        let relay = read("relay=https://h.example:444/health").unwrap();
+        assert_eq!((relay.name.as_str(), relay.origin()), ("relay", "https://h.example:444"));
+        assert_eq!(read("mesh=http://[::1]:8000").unwrap().origin(), "http://[::1]:8000");
+        for wrong in ["relay", "=https://x/", "a=ftp://x", "a=/x", "a=https://x/;script-src", "a=x"]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -96,7 +96,8 @@ async fn serve_on(
     keeper::begin(&desk, &lease, last_seen).await?;
     keeper::start(&desk, &lease, last_seen.0, gate.clone(), cx);
     gate.open();
-    let sockets = transport::Sockets::new(desk, limits(&config), cx);
+    let check = transport::check::Check::new(&config.check, cx.clock.clone(), &cx.metrics)?;
+    let sockets = transport::Sockets::new(desk, check, limits(&config), cx);
     edge::serve(listener, sockets, cx).await
 }
 

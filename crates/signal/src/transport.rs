@@ -1,4 +1,6 @@
-//! Sockets: the handshake, and a pump for each.
+//! Sockets: the handshake, and a pump for each. And one page.
+
+pub(crate) mod check;
 
 use std::{
     convert::Infallible,
@@ -12,23 +14,25 @@ use edge::{
     Body, Client,
     ws::{self, Close, Ended, Limits, Message},
 };
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header::UPGRADE};
 use hyper::body::Incoming;
 use service::Context;
 
 use crate::{domain::desk::Desk, protocol::Conversation};
+use check::Check;
 
-/// Answers every path: a WebSocket to who asks for one, 426 to everybody else.
+/// Answers every path: a WebSocket to who asks for one; the connectivity page; 426 to everybody else.
 #[derive(Clone)]
 pub(crate) struct Sockets {
     desk: Arc<Desk>,
+    check: Arc<Check>,
     limits: Arc<Limits>,
     cx: Context,
 }
 
 impl Sockets {
-    pub(crate) fn new(desk: Arc<Desk>, limits: Limits, cx: &Context) -> Self {
-        Self { desk, limits: Arc::new(limits), cx: cx.clone() }
+    pub(crate) fn new(desk: Arc<Desk>, check: Check, limits: Limits, cx: &Context) -> Self {
+        Self { desk, check: Arc::new(check), limits: Arc::new(limits), cx: cx.clone() }
     }
 
     fn open(&self, request: Request<Incoming>) -> Response<Body> {
@@ -37,6 +41,11 @@ impl Sockets {
             *refusal.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             return refusal;
         };
+        if !request.headers().contains_key(UPGRADE)
+            && let Some(page) = self.check.answer(&request, client, self.desk.ice.as_ref())
+        {
+            return page;
+        }
         let (answer, upgrading) = match ws::upgrade(request) {
             Ok(accepted) => accepted,
             Err(refusal) => return refusal,
