@@ -9,10 +9,11 @@ use testkit::process::{Builder, Service};
 /// The room of the specification's vectors.
 pub(crate) const ROOM: &str = "648904681423c5abca2077dde957f78af460be70275cc2ce6ea10a3e134461e4";
 
-/// A node with cheap work and no DHT, unless set otherwise.
+/// A node with cheap work, an idle machine's price and no DHT, unless set otherwise.
 pub(crate) fn node(database: &Database) -> Builder {
     Service::named("mesh")
         .database(&database.url())
+        .set("LOAD_FILE", "/dev/null")
         .set("POW_MIN", 8)
         .set("DHT", "off")
         .set("ADDRESS_POSTS", 1_000)
