@@ -50,6 +50,10 @@ enum Command {
     RelayBlob(Load<relay::blob::Options>),
     /// Signal: pairs that send each other signals. Against `load echo`: the comparison.
     SignalForward(Load<signal::forward::Options>),
+    /// Signal: peers at two replicas that send each other signals at a steady rate.
+    SignalAcross(Load<signal::across::Options>),
+    /// Signal: peers that move to another replica.
+    SignalTakeover(Load<signal::takeover::Options>),
     /// Signal: registrations.
     SignalRegister(Load<signal::register::Options>),
     /// Signal: everybody joins and hears of everybody.
@@ -118,6 +122,8 @@ async fn run(cli: &Cli) -> anyhow::Result<Vec<report::Row>> {
         Command::RelayQueue(load) => relay::queue::run(&load.target, &load.options).await?,
         Command::RelayBlob(load) => relay::blob::run(&load.target, &load.options).await?,
         Command::SignalForward(load) => signal::forward::run(&load.target, &load.options).await?,
+        Command::SignalAcross(load) => signal::across::run(&load.target, &load.options).await?,
+        Command::SignalTakeover(load) => signal::takeover::run(&load.target, &load.options).await?,
         Command::SignalRegister(load) => signal::register::run(&load.target, &load.options).await?,
         Command::SignalStorm(load) => signal::storm::run(&load.target, &load.options).await?,
         Command::BookForward(load) => book::forward::run(&load.target, &load.options).await?,

@@ -1,10 +1,12 @@
 //! Generators for the signal server.
 
+pub(crate) mod across;
 pub(crate) mod echo;
 pub(crate) mod forward;
 pub(crate) mod idle;
 pub(crate) mod register;
 pub(crate) mod storm;
+pub(crate) mod takeover;
 
 use serde_json::json;
 use testkit::keys::Peer;

@@ -50,7 +50,7 @@ impl Target {
 }
 
 /// Refuses to aim at anybody else's machine.
-fn loopback(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|error| format!("{error}"))?;
     let own = match address.ip() {
         IpAddr::V4(ip) => ip.is_loopback(),

@@ -113,6 +113,11 @@ impl Socket {
         }
     }
 
+    /// Waits until there may be more to receive.
+    pub(crate) async fn readable(&self) -> anyhow::Result<()> {
+        Ok(self.stream.readable().await?)
+    }
+
     async fn scan(&mut self, see: &mut impl FnMut(&[u8])) -> anyhow::Result<usize> {
         let (mut at, mut seen) = (0, 0);
         while let Some((opcode, start, end)) = frame(&self.buffer[at..]) {

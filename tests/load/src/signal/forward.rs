@@ -36,7 +36,10 @@ pub(crate) struct Options {
 pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Row> {
     let mut pairs = Vec::new();
     for nth in 0..options.pairs {
-        pairs.push(Pair::open(target, options, nth).await?);
+        pairs.push(match options.echo {
+            true => Pair::echo(target, options.bytes, nth).await?,
+            false => Pair::open(target, target, options.bytes, nth).await?,
+        });
     }
     let what = if options.echo { "bare echo" } else { "signal forward" };
     measure(target, pairs, options.window, options.seconds, what).await
@@ -50,14 +53,7 @@ pub(crate) async fn measure(
     seconds: f64,
     what: &str,
 ) -> anyhow::Result<Row> {
-    let settle = Instant::now() + Duration::from_millis(300);
-    while Instant::now() < settle {
-        // Everybody hears of everybody first; that is not what is measured here.
-        for pair in &mut pairs {
-            pair.drain().await?;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    settle(&mut pairs).await?;
     let latencies = RefCell::new(Vec::new());
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let meter = Meter::start(target);
@@ -66,6 +62,18 @@ pub(crate) async fn measure(
     let latencies = latencies.into_inner();
     let name = format!("{what}, window {window}");
     Ok(Row::new(name, "frames", latencies.len() as u64, usage).latencies(latencies))
+}
+
+/// Everybody hears of everybody first; that is not what is measured.
+pub(super) async fn settle(pairs: &mut [Pair]) -> anyhow::Result<()> {
+    let settled = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < settled {
+        for pair in pairs.iter_mut() {
+            pair.drain().await?;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// Two sockets, and the message that goes from one to the other.
@@ -79,20 +87,42 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    async fn open(target: &Target, options: &Options, nth: usize) -> anyhow::Result<Self> {
+    /// A peer at `target` and one at `other`, registered.
+    pub(super) async fn open(
+        target: &Target,
+        other: &Target,
+        bytes: usize,
+        nth: usize,
+    ) -> anyhow::Result<Self> {
         let (from, to) = (Peer::random(), Peer::random());
         let mut sender = Socket::open(target, 2 * nth).await?;
-        let mut receiver = None;
-        if !options.echo {
-            let mut other = Socket::open(target, 2 * nth + 1).await?;
-            register(&mut sender, &from).await?;
-            register(&mut other, &to).await?;
-            receiver = Some(other);
-        }
-        let data: String = (0..options.bytes).map(|_| rand::random_range('a'..='z')).collect();
-        let payload = json!({"type": "ice", "from": from.id, "to": to.id, "data": data});
-        let frame = json!({"v": "1", "id": "1", "type": "signal", "payload": payload});
-        Ok(Self { sender, receiver, signal: text(frame.to_string().as_bytes()) })
+        let mut receiver = Socket::open(other, 2 * nth + 1).await?;
+        register(&mut sender, &from).await?;
+        register(&mut receiver, &to).await?;
+        Ok(Self { sender, receiver: Some(receiver), signal: signal(&from, &to, bytes) })
+    }
+
+    async fn echo(target: &Target, bytes: usize, nth: usize) -> anyhow::Result<Self> {
+        let sender = Socket::open(target, 2 * nth).await?;
+        let signal = signal(&Peer::random(), &Peer::random(), bytes);
+        Ok(Self { sender, receiver: None, signal })
+    }
+
+    /// Reads what has come at both ends; `arrived` for each signal.
+    pub(super) async fn receive_ready(&mut self, mut arrived: impl FnMut()) -> anyhow::Result<()> {
+        self.sender.receive_ready(|_| ()).await?;
+        let Some(receiver) = &mut self.receiver else { return Ok(()) };
+        let see = |payload: &[u8]| {
+            if payload.len() >= 1000 || contains(payload, "\"signal\"") {
+                arrived();
+            }
+        };
+        receiver.receive_ready(see).await
+    }
+
+    /// Waits until there may be something at the receiver.
+    pub(super) async fn readable(&self) -> anyhow::Result<()> {
+        self.receiver.as_ref().unwrap_or(&self.sender).readable().await
     }
 
     /// Reads what has come that is no signal.
@@ -142,6 +172,13 @@ impl Pair {
             }
         }
     }
+}
+
+fn signal(from: &Peer, to: &Peer, bytes: usize) -> Vec<u8> {
+    let data: String = (0..bytes).map(|_| rand::random_range('a'..='z')).collect();
+    let payload = json!({"type": "ice", "from": from.id, "to": to.id, "data": data});
+    let frame = json!({"v": "1", "id": "1", "type": "signal", "payload": payload});
+    text(frame.to_string().as_bytes())
 }
 
 pub(super) async fn register(socket: &mut Socket, peer: &Peer) -> anyhow::Result<()> {
