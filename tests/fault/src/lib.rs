@@ -4,3 +4,4 @@
 #![warn(missing_docs, unreachable_pub)]
 
 pub mod relay_load;
+pub mod replicas;
