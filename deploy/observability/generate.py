@@ -71,6 +71,7 @@ PADS = (
         ("Bytes", "Bps", [(rate("packets_bytes_in_total"), "in"), (rate("packets_bytes_out_total"), "out")]),
         counted("Activations", "packets_activations_total", by="outcome"),
         counted("Closed by us", "packets_closed_total", by="reason"),
+        ("Other replicas", "short", [(now("packets_siblings"), "connections"), (rate("packets_siblings_refused_total"), "refused a second")]),
         counted("Senders paused", "packets_paused_total"),
         counted("Runs of the verifier", "packets_verifier_runs_total", by="outcome"),
         ("Not understood", "ops", [(rate("packets_malformed_total"), "malformed"), (rate("packets_unreadable_total"), "unreadable")]),
@@ -121,6 +122,19 @@ COMMON = [
     ),
 ]
 
+# For a service whose replicas talk to each other by the bus.
+BUS = (
+    "Other replicas",
+    [
+        ("Messages", "ops", [(rate("bus_sent_total"), "sent"), (rate("bus_received_total"), "received"), (rate("bus_spilled_total"), "spilled to a table")]),
+        counted("Not sent", "bus_lost_total", by="reason"),
+        counted("Looked at the tables again", "bus_resyncs_total", by="cause"),
+        ("Heard", "short", [(now("bus_connected", by="instance"), "{{instance}}")]),
+        ("Waiting to be sent", "bytes", [(now("bus_waiting_bytes", by="instance"), "{{instance}}")]),
+        ("Sending, 99 of 100 within", "s", [(quantile(0.99, "bus_send_seconds"), "99 of 100")]),
+    ],
+)
+
 IDENTITY = (
     "Identity",
     [
@@ -145,6 +159,7 @@ OWN = {
                 ("Leases", "short", [(now("signal_leavers_waiting"), "ends not told"), (rate("signal_leases_lost_total"), "lost")]),
             ],
         ),
+        BUS,
         IDENTITY,
         WEBSOCKETS,
     ],
@@ -224,6 +239,16 @@ OWN = {
                 gauge("Price of a post, bits", "mesh_height"),
                 ("DHT", "ops", [(rate("mesh_dht_gets_total"), "looked up"), (rate("mesh_dht_puts_total"), "written")]),
                 counted("TURN credentials", "mesh_credentials_total"),
+                counted("Refused", "mesh_refused_total", by="code"),
+            ],
+        ),
+        (
+            "Other nodes",
+            [
+                ("Nodes", "short", [(now("mesh_nodes"), "known"), (now("mesh_links"), "linked")]),
+                ("Posts over links", "ops", [(rate("mesh_link_posts_sent_total"), "sent"), (rate("mesh_link_posts_received_total"), "received"), (rate("mesh_feed_posts_total"), "taken by replicas")]),
+                ("Late posts", "bytes", [(now("mesh_backlog_bytes", by="instance"), "{{instance}}")]),
+                counted("Banned", "mesh_banned_total"),
             ],
         ),
     ],

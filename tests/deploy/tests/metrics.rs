@@ -22,6 +22,7 @@ const ADMIN: [(&str, u16); 6] = [
     ("mesh", 18_000),
 ];
 const HAPROXY: u16 = 8405;
+const MESH: u16 = 8000;
 /// Prometheus's own: the label of who was asked, and whether it answered.
 const GIVEN_LABELS: [&str; 2] = ["job", "instance"];
 
@@ -120,6 +121,9 @@ async fn dashboards_and_rules_name_only_what_a_running_stack_has() -> anyhow::Re
     let mut stack = place.up(&["--public", "127.0.0.1", "--config-dir", root])?;
     stack.wait("started", |event| event["program"] == "haproxy").context("haproxy is installed")?;
     stack.wait("self_check", |_| true)?;
+    // Refusals are counted by code, and have none before the first.
+    let mesh: SocketAddr = (Ipv4Addr::LOCALHOST, MESH + place.offset()).into();
+    ensure!(HttpClient::plain(mesh).post("/room/none", "{}").await?.status >= 400);
     let mut scraped = Scraped::default();
     for (job, port) in ADMIN.into_iter().chain([("haproxy", HAPROXY)]) {
         let address: SocketAddr = (Ipv4Addr::LOCALHOST, port + place.offset()).into();
