@@ -97,8 +97,11 @@ export interface DhtItem {
 }
 
 export class Mesh {
-  /** `nodes`: URLs of some nodes; the one this script came from unless given. */
-  constructor(options?: { nodes?: string[]; miner?: Miner });
+  /**
+   * `nodes`: URLs of some nodes; the one this script came from unless given.
+   * `discover`: whether those they know of are used too; true unless given.
+   */
+  constructor(options?: { nodes?: string[]; miner?: Miner; discover?: boolean });
   readonly known: string[];
   readonly miner: Miner;
   /** One of the nearest of the least-loaded nodes. */
@@ -162,6 +165,8 @@ export interface RoomConfig {
   password?: string;
   /** Nodes to begin with. */
   nodes?: string[];
+  /** False: none but those. */
+  discover?: boolean;
   /** To share nodes and miner between rooms. */
   mesh?: Mesh;
   rtcConfig?: RTCConfiguration;

@@ -72,8 +72,10 @@ function enter() {
   $('talk').hidden = false;
   showState({ connected: false });
 
-  const relayed = new URLSearchParams(location.search).has('relay');
-  room = joinRoom({ appId: 'mesh-demo', rtcConfig: relayed ? { iceTransportPolicy: 'relay' } : undefined }, title);
+  // For trying things out: ?relay goes through TURN only, ?here through this node only.
+  const asked = new URLSearchParams(location.search);
+  const rtcConfig = asked.has('relay') ? { iceTransportPolicy: 'relay' } : undefined;
+  room = joinRoom({ appId: 'mesh-demo', rtcConfig, discover: !asked.has('here') }, title);
   room.onState(showState);
   room.onWork(showWork);
   const [sendName, onName] = room.makeAction('name');

@@ -4,14 +4,14 @@
 //! the demo are left in the target directory, under `tmp/mesh-demo`.
 #![allow(missing_docs, clippy::print_stdout, reason = "a test")]
 
-mod shared;
+mod common;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use common::{ROOM, linked, node};
 use serde_json::{Value, json};
-use shared::{ROOM, node};
 use testkit::database::Database;
 use testkit::process::Service;
 use testkit::time::eventually;
@@ -51,6 +51,7 @@ async fn every_part_of_the_client_keeps_its_promise() -> anyhow::Result<()> {
     ensure!(failed.is_empty(), "{failed:#?}");
     ensure!(told["count"].as_u64() == told["passed"].as_array().map(|all| all.len() as u64));
     ensure!(told["count"].as_u64() >= Some(9), "{told}");
+    println!("hashes a second of one thread: {}", told["rates"]);
     Ok(())
 }
 
@@ -159,6 +160,29 @@ async fn two_tabs_meet_through_a_relay_that_work_pays_for() -> anyhow::Result<()
     let chat = Chat::start([demo.clone(), demo]).await?;
     chat.talk().await.with_context(|| turn.log())?;
     ensure!(node.metric("mesh_credentials_total").await? >= 2.0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tabs_on_two_nodes_meet_directly_and_through_a_relay() -> anyhow::Result<()> {
+    needs_a_browser!();
+    if let Err(missing) = turn_server::installed() {
+        println!("SKIPPED: {missing}");
+        return Ok(());
+    }
+    let turn = TurnServer::for_this_machine("a secret of two").await?;
+    let relay = format!("turn:127.0.0.1:{}?transport=udp", turn.port());
+    let nodes = linked(2, |_, builder| {
+        builder.set("TURN_SECRET", "a secret of two").set("TURN_URLS", &relay)
+    });
+    let nodes = nodes.await?;
+    for how in ["?here", "?here&relay"] {
+        let chat = Chat::start([0, 1].map(|at| format!("{}/demo{how}", nodes[at].url))).await?;
+        for (tab, node) in nodes.iter().enumerate() {
+            chat.shows(tab, &format!("Connected through {}", node.service.address())).await?;
+        }
+        chat.talk().await.with_context(|| format!("{how}: {}", turn.log()))?;
+    }
     Ok(())
 }
 

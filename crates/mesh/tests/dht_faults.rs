@@ -1,16 +1,16 @@
 //! The DHT when it is half dead, silent, or asked for too much (scenario 19).
 #![allow(missing_docs, reason = "a test")]
 
-mod shared;
+mod common;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use common::{code, node};
 use ed25519_dalek::{Signer as _, SigningKey};
 use futures_util::future::try_join_all;
 use mainline::Testnet;
 use proto::mesh::{hex, item};
-use shared::{code, node};
 use testkit::database::Database;
 use testkit::mesh_client::{MeshClient, Price};
 use testkit::time::eventually;

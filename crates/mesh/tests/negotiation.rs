@@ -1,13 +1,13 @@
 //! JSON, a page, or a stream: what a request gets for what it says it wants (scenario 2).
 #![allow(missing_docs, reason = "a test")]
 
-mod shared;
+mod common;
 
 use anyhow::ensure;
 use bytes::Bytes;
+use common::{ROOM, code, node};
 use http::{Method, Request};
 use http_body_util::Full;
-use shared::{ROOM, code, node};
 use testkit::database::Database;
 use testkit::http_client::HttpClient;
 

@@ -1,13 +1,13 @@
 //! One node, and two replicas of it, as browsers meet them.
 
-mod shared;
+mod common;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use common::{ROOM, code, node};
 use http::Method;
 use serde_json::Value;
-use shared::{ROOM, code, node};
 use testkit::database::Database;
 use testkit::http_client::HttpClient;
 use testkit::mesh_client::{MeshClient, Price};

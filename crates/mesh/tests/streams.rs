@@ -1,13 +1,13 @@
 //! Event streams over time: signs of life, slow readers, limits by default (scenario 15).
 #![allow(missing_docs, reason = "a test")]
 
-mod shared;
+mod common;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use common::{ROOM, node};
 use futures_util::future::try_join_all;
-use shared::{ROOM, node};
 use testkit::database::Database;
 use testkit::mesh_client::MeshClient;
 use testkit::time::eventually;

@@ -3,15 +3,15 @@
 //! Where coturn is not installed these tests say so and pass.
 #![allow(missing_docs, clippy::print_stdout, reason = "a test")]
 
-mod shared;
+mod common;
 
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
+use common::node;
 use http::Method;
-use shared::node;
 use testkit::database::Database;
 use testkit::http_client::HttpClient;
 use testkit::mesh_client::Price;

@@ -2,18 +2,18 @@
 //! (scenarios 8, 10, 11 and 12).
 #![allow(missing_docs, reason = "a test")]
 
-mod shared;
+mod common;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
+use common::{ROOM, code, node};
 use http::Method;
 use proto::mesh::proof::Challenge;
 use proto::mesh::token::{Secret, Token};
 use proto::mesh::{hex, unhex};
-use shared::{ROOM, code, node};
 use testkit::database::Database;
 use testkit::http_client::{Answer, HttpClient};
 use testkit::mesh_client::{MeshClient, Price};

@@ -22,7 +22,7 @@ const OWN = '@';
 /**
  * Joins a room of an application: everybody with the same `appId`, `roomName` and `password`.
  *
- * config: appId; password; nodes (URLs); mesh (a Mesh to share between rooms); rtcConfig (RTCConfiguration);
+ * config: appId; password; nodes (URLs), discover (false: no others); mesh (a Mesh to share between rooms); rtcConfig (RTCConfiguration);
  * turn (false: no credentials are bought); maxBytes (of a received value).
  */
 export function joinRoom(config, roomName) {
@@ -48,7 +48,7 @@ class Room {
 
   constructor(config, name) {
     this.#config = config;
-    this.#mesh = config.mesh ?? new Mesh({ nodes: config.nodes });
+    this.#mesh = config.mesh ?? new Mesh({ nodes: config.nodes, discover: config.discover });
     this.#ready = this.#start(config.password ? `${name}\n${config.password}` : String(name));
     this.#ready.catch((error) => this.#on.state({ connected: false, error }));
     this.#action(`${OWN}ping`, (nonce, id) => this.#send(`${OWN}pong`, nonce, [id]));

@@ -43,9 +43,14 @@ export class Mesh {
   #avoided = new Map();
   #view = [];
   #credentials = null;
+  #curious;
 
-  /** `nodes`: URLs of some nodes; without any the one this script came from. */
-  constructor({ nodes, miner } = {}) {
+  /**
+   * `nodes`: URLs of some nodes; without any the one this script came from.
+   * `discover`: whether those they know of are used too.
+   */
+  constructor({ nodes, miner, discover = true } = {}) {
+    this.#curious = discover;
     const own = [new URL(import.meta.url).origin];
     this.seeds = (nodes?.length ? nodes : own).map((url) => new URL(url).origin);
     this.miner = miner ?? new Miner();
@@ -80,7 +85,7 @@ export class Mesh {
 
   /** Takes up what a parting node said of others. */
   learn(urls) {
-    if (Array.isArray(urls)) this.#learn(urls.filter((url) => typeof url === 'string'));
+    if (this.#curious && Array.isArray(urls)) this.#learn(urls.filter((url) => typeof url === 'string'));
   }
 
   /** `GET path` of a node, as JSON. */
@@ -118,7 +123,7 @@ export class Mesh {
    * {url, key, work, rttMs, height}; waits when all known ones are to be left alone.
    */
   async pick({ signal } = {}) {
-    await this.discover({ signal });
+    if (this.#curious) await this.discover({ signal });
     const now = Date.now();
     const open = this.known.filter((url) => !this.isAvoided(url));
     for (const url of open) this.#avoided.delete(url);

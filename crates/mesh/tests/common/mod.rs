@@ -11,6 +11,7 @@ use anyhow::{Context as _, ensure};
 use ed25519_dalek::SigningKey;
 use proto::mesh::{Room, hex, homes, unhex};
 use testkit::database::Database;
+use testkit::http_client::Answer;
 use testkit::mesh_client::MeshClient;
 use testkit::process::{Builder, Port, Service};
 use tokio::time::{Instant, sleep};
@@ -33,6 +34,16 @@ pub(crate) fn settings(builder: Builder, database: &Database) -> Builder {
         .set("ALLOW_PRIVATE", 1)
         .set("ADDRESS_POSTS", 1_000)
         .set("DHT", "off")
+}
+
+/// A node with a database that others may share, and no one to link to.
+pub(crate) fn node(database: &Database) -> Builder {
+    settings(Service::named("mesh"), database)
+}
+
+/// What a refusal is called.
+pub(crate) fn code(answer: &Answer) -> anyhow::Result<String> {
+    Ok(answer.json()?["error"].as_str().context("no error")?.to_owned())
 }
 
 /// One node.
