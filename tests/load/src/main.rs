@@ -16,6 +16,7 @@ mod pad;
 mod relay;
 mod report;
 mod signal;
+mod simulate;
 mod target;
 mod ws;
 
@@ -86,6 +87,8 @@ enum Command {
     PadRequest(Load<pad::request::Options>),
     /// A plain TCP copy relay, which peer-linker is compared with.
     Copy(pad::copy::Options),
+    /// What a deployment carries, from measured costs: on paper and played.
+    Simulate(simulate::Options),
     /// Everything, against services and a Postgres of its own.
     Bench(bench::Options),
 }
@@ -106,6 +109,9 @@ fn main() -> anyhow::Result<()> {
     }
     if let Command::Copy(options) = &cli.command {
         return pad::copy::serve(options);
+    }
+    if let Command::Simulate(options) = &cli.command {
+        return simulate::run(options, cli.json);
     }
     // One thread: the generator must not take both cores from what it measures.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -138,7 +144,9 @@ async fn run(cli: &Cli) -> anyhow::Result<Vec<report::Row>> {
         Command::PadIdle(load) => pad::idle::run(&load.target, &load.options).await?,
         Command::PadStall(load) => pad::stall::run(&load.target, &load.options).await?,
         Command::PadRequest(load) => pad::request::run(&load.target, &load.options).await?,
-        Command::Copy(_) | Command::Echo(_) => anyhow::bail!("served before any runtime exists"),
+        Command::Copy(_) | Command::Echo(_) | Command::Simulate(_) => {
+            anyhow::bail!("served before any runtime exists")
+        }
         Command::Bench(options) => return bench::run(options, cli.json).await,
     };
     Ok(vec![row])
