@@ -29,7 +29,7 @@ use outgoing::Outgoing;
 pub use subscription::{Event, Message, Subscription};
 
 /// Longest message, in bytes.
-pub const MESSAGE_MAX: usize = 4 << 20;
+pub const MESSAGE_MAX: usize = 8 << 20;
 
 /// How long a message may wait for a connection before it is given up.
 const KEPT_FOR: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@
 //! writes to [`line::Line`]s, which never wait. [`desk::Desk`] is the thin shell around it which
 //! asks the store and the pins first.
 
+mod catch_up;
 pub(crate) mod departed;
 pub(crate) mod desk;
 pub(crate) mod exchange;

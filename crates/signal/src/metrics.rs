@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     pub(crate) resumed_signals: IntCounter,
     pub(crate) leavers_waiting: IntGauge,
     pub(crate) leases_lost: IntCounter,
+    pub(crate) looks: IntCounter,
 }
 
 impl Metrics {
@@ -112,6 +113,11 @@ impl Metrics {
                 to,
                 "signal_leases_lost_total",
                 "Times this process was swept as dead and put its sessions back.",
+            )?,
+            looks: counter(
+                to,
+                "signal_looks_total",
+                "Looks at the shared table for peers that registered elsewhere a moment ago.",
             )?,
         })
     }

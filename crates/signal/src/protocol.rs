@@ -19,6 +19,13 @@ use crate::domain::{
 /// Ids one socket may register under the open policy, which lets it change them.
 const MAX_SEATS: usize = 16;
 
+/// What came of a request that is in order.
+enum Answer<'a> {
+    Given,
+    /// Nothing here knows the signal's peer.
+    Unreached(Signal<'a>),
+}
+
 /// One socket's conversation.
 pub(crate) struct Conversation {
     desk: Arc<Desk>,
@@ -70,8 +77,14 @@ impl Conversation {
         };
         let answered = match (request.kind, self.seats.last()) {
             (Kind::Register, _) | (Kind::PeersRequest, Some(_)) => return None,
+            (Kind::PresenceSubscribe, Some(_)) if self.desk.can_look() => return None,
             (kind, None) => kind.unregistered().map_or(Ok(()), Err),
-            (kind, Some(seat)) => self.answer(kind, &request, seat),
+            (kind, Some(seat)) => match self.answer(kind, &request, seat) {
+                Ok(Answer::Given) => Ok(()),
+                Ok(Answer::Unreached(_)) if self.desk.can_look() => return None,
+                Ok(Answer::Unreached(signal)) => Err(self.desk.not_found(&signal)),
+                Err(refusal) => Err(refusal),
+            },
         };
         if let Err(refusal) = answered {
             self.refuse(&request.id, &refusal);
@@ -79,18 +92,20 @@ impl Conversation {
         Some(())
     }
 
-    fn answer(
+    fn answer<'a>(
         &self,
         kind: Kind,
-        request: &Request<'_>,
+        request: &'a Request<'_>,
         seat: &Seat<Outbox>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Answer<'a>, Refusal> {
         let desk = &self.desk;
         match kind {
             Kind::Register | Kind::PeersRequest => {}
             Kind::Signal => {
                 let signal = Signal::read(request, &desk.rules, &seat.peer)?;
-                desk.forward(&signal, seat, &request.id)?;
+                if !desk.forward(&signal, seat, &request.id) {
+                    return Ok(Answer::Unreached(signal));
+                }
             }
             Kind::Ping => tell(&self.line, &Frame::text(encode::pong(&seat.peer))),
             Kind::PresenceSubscribe => {
@@ -98,18 +113,37 @@ impl Conversation {
                 desk.subscribe(seat, wish);
             }
         }
-        Ok(())
+        Ok(Answer::Given)
     }
 
-    /// Answers a `register` or a `peers_request`, whose envelope has been found in order.
+    /// Answers what has to wait, whose envelope has been found in order.
     async fn answer_later(&mut self, message: &[u8], is_text: bool) {
         let text = read_as_text(message, is_text);
         let rules = self.desk.rules;
         let Ok(request) = Request::read(&text, &rules) else { return };
-        if request.kind == Kind::PeersRequest {
-            tell(&self.line, &self.desk.peers().await);
-        } else if let Err(refusal) = self.register(&request).await {
+        let answered = match request.kind {
+            Kind::Register => self.register(&request).await,
+            Kind::PeersRequest => {
+                tell(&self.line, &self.desk.peers().await);
+                Ok(())
+            }
+            kind => self.answer_with_look(kind, &request).await,
+        };
+        if let Err(refusal) = answered {
             self.refuse(&request.id, &refusal);
+        }
+    }
+
+    /// Answers what is about peers that may have registered elsewhere a moment ago.
+    async fn answer_with_look(&self, kind: Kind, request: &Request<'_>) -> Result<(), Refusal> {
+        let Some(seat) = self.seats.last() else { return Ok(()) };
+        self.desk.catch_up().await;
+        if !seat.is_live() {
+            return Ok(()); // replaced meanwhile: mute
+        }
+        match self.answer(kind, request, seat)? {
+            Answer::Given => Ok(()),
+            Answer::Unreached(signal) => Err(self.desk.not_found(&signal)),
         }
     }
 

@@ -71,6 +71,7 @@ over_each_backend! {
     a_drained_replicas_peers_find_their_signals_elsewhere => drain(2);
     a_signal_for_a_peer_that_just_left_is_answered => just_left(2);
     single_peers_can_be_watched_across_replicas => watching(2);
+    who_is_acknowledged_anywhere_is_known_everywhere => known_at_once(2);
 }
 
 /// Waits until `client` knows that `peer` is online.
@@ -269,6 +270,37 @@ async fn just_left(fleet: Fleet) {
     let id = a.signal(&alice, "bob", &json!(1)).await.unwrap();
     let frame = a.wait_for(|frame| frame["id"] == id.as_str()).await.unwrap();
     assert_eq!(error(&frame), ("PEER_NOT_FOUND", "Peer bob not connected"));
+}
+
+/// Nothing here waits for presence: an ack at one replica is all the others need.
+async fn known_at_once(fleet: Fleet) {
+    let alice = peer("alice");
+    let mut a = fleet.at(0).register(&alice).await;
+    let mut others = Vec::new();
+    for round in 0..30 {
+        let bob = peer(&format!("bob{round}"));
+        let mut b = fleet.at(1).register(&bob).await;
+        if round % 3 == 0 {
+            assert!(a.peers().await.unwrap().contains(&bob.id), "round {round}");
+        } else if round % 3 == 1 {
+            a.send_frame("presence_subscribe", &json!({"peerIds": [bob.id]})).await.unwrap();
+            let now = a.next_of("presence_snapshot").await.unwrap();
+            assert_eq!(now["payload"]["peers"], json!([bob.id]), "round {round}");
+        }
+        a.signal(&alice, &bob.id, &json!(round)).await.unwrap();
+        let signal = b.next_of("signal").await.unwrap();
+        assert_eq!(signal["payload"]["data"], round);
+        // Known before it asked, so no event about it comes later.
+        let carol = peer(&format!("carol{round}"));
+        let mut c = fleet.at(0).register(&carol).await;
+        let late = c.frames_within(Duration::from_millis(5)).await;
+        let of_bob = |frame: &serde_json::Value| frame["payload"]["peerId"] == bob.id.as_str();
+        assert!(!late.iter().any(of_bob), "round {round}: {late:?}");
+        others.extend([b, c]);
+    }
+    assert!(fleet.at(0).metric("signal_looks_total", "") >= 30.0);
+    let refused = fleet.at(0).metric("signal_refused_total", "code=\"PEER_NOT_FOUND\"");
+    assert_eq!(refused, 0.0);
 }
 
 async fn watching(fleet: Fleet) {

@@ -39,13 +39,11 @@ async fn signal(mode: Mode, nats: Option<&Nats>) -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "presence reaches the other replica milliseconds after the ack, and some scenarios look sooner"]
 async fn two_signals_over_postgres_answer_as_the_original() -> anyhow::Result<()> {
     signal(Mode::Exact, None).await
 }
 
 #[tokio::test]
-#[ignore = "presence reaches the other replica milliseconds after the ack, and some scenarios look sooner"]
 async fn two_signals_over_postgres_refuse_only_what_is_listed() -> anyhow::Result<()> {
     signal(Mode::Sound, None).await
 }

@@ -123,7 +123,9 @@ impl Desk {
         let session = Uuid::new_v4();
         let (nonce, forget_at_ms) = (ask.nonce_digest(), ask.forget_at_ms());
         let new = NewSession { peer, session, nonce, forget_at_ms };
-        match self.registers.write(new).await {
+        // Meanwhile: a peer that is acknowledged has heard of all that were before it asked.
+        let (written, ()) = tokio::join!(self.registers.write(new), self.catch_up());
+        match written {
             Ok(Outcome::Seated { generation }) => {
                 if let Resume::Token { token, .. } = &ask.resume {
                     let token = token.as_bytes();
@@ -228,16 +230,13 @@ impl Desk {
         arrived.seat
     }
 
-    /// Passes a signal on.
-    ///
-    /// # Errors
-    /// `PEER_NOT_FOUND`.
+    /// Passes a signal on; `false` when nothing here knows its peer.
     pub(crate) fn forward(
         &self,
         signal: &Signal<'_>,
         from: &Seat<Outbox>,
         id: &RequestId<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> bool {
         let capacity = encode::ENVELOPE + signal.payload.text().len();
         let frame = Frame::text_with(capacity, |out| encode::signal(signal.payload, out));
         match self.registry.forward(&signal.to(), &frame) {
@@ -254,16 +253,32 @@ impl Desk {
             {
                 self.metrics.passed_on.inc();
             }
-            Delivery::Elsewhere(_) | Delivery::NotFound => {
-                self.metrics.not_found.inc();
-                return Err(signal.not_found());
-            }
+            Delivery::Elsewhere(_) | Delivery::NotFound => return false,
         }
-        Ok(())
+        true
+    }
+
+    /// Refuses a signal whose peer is nowhere: `PEER_NOT_FOUND`.
+    pub(crate) fn not_found(&self, signal: &Signal<'_>) -> Refusal {
+        self.metrics.not_found.inc();
+        signal.not_found()
+    }
+
+    /// Whether a look at the shared table could show a peer that nothing here knows.
+    pub(crate) fn can_look(&self) -> bool {
+        self.storage_up.load(Ordering::Relaxed) && self.exchange.has_siblings()
+    }
+
+    /// Learns of everybody whom another replica has acknowledged by now.
+    pub(crate) async fn catch_up(&self) {
+        if self.can_look() {
+            self.exchange.catch_up().await;
+        }
     }
 
     /// The snapshot of all peers; waits when the last one was built a moment ago.
     pub(crate) async fn peers(&self) -> Frame {
+        self.catch_up().await;
         let mut snapshot = self.registry.peers(self.clock.now_ms(), false);
         if let Err(wait_ms) = snapshot {
             sleep(Duration::from_millis(wait_ms.max(0).unsigned_abs())).await;

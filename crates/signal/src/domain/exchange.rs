@@ -23,6 +23,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
+    catch_up::{CatchUp, Curious},
     desk::Desk,
     registry::{Appearance, Row},
     seat::{Delivery, Seat},
@@ -51,12 +52,26 @@ pub(crate) struct Exchange {
     pub(crate) siblings: AtomicUsize,
     /// The table has to be looked at, whatever the bus says.
     pub(crate) look: Notify,
+    /// Who waits for a look at the newest rows.
+    pub(super) curious: Curious,
 }
 
 impl Exchange {
     pub(crate) fn new(bus: Bus) -> Self {
-        let (asking, asked, siblings, look) = Default::default();
-        Self { bus, asking, asked, siblings, look }
+        let (asking, asked, siblings, look, curious) = Default::default();
+        Self { bus, asking, asked, siblings, look, curious }
+    }
+
+    /// Whether other replicas run.
+    pub(crate) fn has_siblings(&self) -> bool {
+        self.siblings.load(Ordering::Relaxed) > 0
+    }
+
+    /// Learns of everybody whom another replica has acknowledged by now; gives up after a second.
+    pub(crate) async fn catch_up(&self) {
+        if let Some(seen) = self.curious.ask() {
+            let _ = timeout(ANSWER, seen).await;
+        }
     }
 
     fn tell(&self, topic: Topic, news: &News) -> bool {
@@ -139,6 +154,7 @@ pub(crate) async fn hear(desk: Arc<Desk>, mut heard: Subscription) {
     let mut reading: Option<Reading> = None;
     let mut again = false;
     let mut touched = HashSet::new();
+    let mut catch_up = CatchUp::default();
     loop {
         let read = async {
             match &mut reading {
@@ -151,6 +167,7 @@ pub(crate) async fn hear(desk: Arc<Desk>, mut heard: Subscription) {
                 Event::Resync => true,
                 Event::Message(message) => {
                     let session = take(&desk, message);
+                    catch_up.overtake(session);
                     if reading.is_some() {
                         touched.extend(session);
                         again |= touched.len() > TOUCHED;
@@ -159,11 +176,24 @@ pub(crate) async fn hear(desk: Arc<Desk>, mut heard: Subscription) {
                 }
             },
             () = desk.exchange.look.notified() => true,
+            () = desk.exchange.curious.asked(), if catch_up.is_idle() => {
+                catch_up.begin(&desk);
+                false
+            }
+            latest = catch_up.read() => {
+                let sessions = catch_up.end(&desk, latest);
+                if reading.is_some() {
+                    touched.extend(sessions);
+                    again |= touched.len() > TOUCHED;
+                }
+                false
+            }
             rows = read => {
                 reading = None;
                 let now_ms = desk.clock.now_ms();
                 let replaced = desk.registry.reconcile(&rows, &touched, now_ms);
                 desk.metrics.replaced.inc_by(replaced as u64);
+                catch_up.repeat();
                 std::mem::take(&mut again)
             }
         };
@@ -193,11 +223,7 @@ async fn rows(desk: Arc<Desk>) -> Vec<Row> {
 /// # Errors
 /// When the database does not answer.
 pub(crate) async fn read_rows(desk: &Desk) -> Result<Vec<Row>, pg::Error> {
-    let row = |held: store::session::Seated| Row {
-        peer: PeerId::from_wtf8(&held.peer),
-        at: Appearance { node: held.node, session: held.session, generation: held.generation },
-    };
-    Ok(store::session::all(&desk.pool).await?.into_iter().map(row).collect())
+    Ok(store::session::all(&desk.pool).await?.into_iter().map(Row::from).collect())
 }
 
 /// Takes one message; the session whose coming or going it told.

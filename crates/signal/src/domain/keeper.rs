@@ -57,6 +57,12 @@ pub(crate) async fn begin(
     let recent = store::last_seen::recent(pool, last_seen.0, last_seen.1).await?;
     tracing::info!(left_behind = left.len(), known = recent.len(), "took over");
     note(desk, recent.into_iter().rev());
+    let others = store::node::others(pool, lease.node).await?.len();
+    desk.exchange.siblings.store(others, Ordering::Relaxed);
+    if others > 0 {
+        // Before they have seen this lease, they do not look in the table for who registers here.
+        sleep(SIBLINGS + SIBLINGS / 4).await;
+    }
     // Who asks before the bus is heard gets all peers too.
     let rows = super::exchange::read_rows(desk).await?;
     desk.registry.reconcile(&rows, &HashSet::new(), desk.clock.now_ms());

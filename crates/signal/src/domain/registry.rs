@@ -150,8 +150,7 @@ impl<L: Line> Registry<L> {
         let (asked, follows) = (arrival.resume.is_some(), arrival.follows);
         let resumed = arrival.resume.and_then(|(token, after)| {
             let kept = before?.kept()?;
-            // The token is a secret of the peer that already proved itself: no timing to leak.
-            (kept.token.as_bytes() == token).then(|| kept.replay.lock().take(after))
+            kept.opens_to(token).then(|| kept.replay.lock().take(after))
         });
         let held = match before {
             Some(Place::Here(seat)) => Some(seat.clone()),

@@ -8,6 +8,7 @@ use std::sync::{
 use edge::ws::Frame;
 use parking_lot::Mutex;
 use proto::signal::PeerId;
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use super::{line::Line, replay::Replay};
@@ -49,6 +50,13 @@ pub(crate) enum Delivery {
 pub(crate) struct Kept {
     pub(crate) token: String,
     pub(crate) replay: Mutex<Replay>,
+}
+
+impl Kept {
+    /// Whether `token` is this one's, in time that does not depend on where they differ.
+    pub(crate) fn opens_to(&self, token: &[u8]) -> bool {
+        self.token.as_bytes().ct_eq(token).into()
+    }
 }
 
 impl<L: Line> Seat<L> {

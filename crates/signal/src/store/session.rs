@@ -56,7 +56,7 @@ pub(crate) async fn register(
             SELECT DISTINCT ON (peer) peer, $1::text::uuid, session, generation
             FROM accepted WHERE peer IS NOT NULL ORDER BY peer, generation DESC
             ON CONFLICT (peer) DO UPDATE SET node = excluded.node, session = excluded.session,
-                generation = excluded.generation, since = now()
+                generation = excluded.generation, since = now(), changed = excluded.changed
                 WHERE s.generation < excluded.generation)
         SELECT place, generation FROM accepted";
     let peers: Vec<Option<&[u8]>> = batch.iter().map(|new| new.peer.as_deref()).collect();
@@ -134,6 +134,34 @@ pub(crate) async fn all(pool: &PgPool) -> Result<Vec<Seated>, pg::Error> {
     Ok(rows.into_iter().map(seated).collect())
 }
 
+/// Rows of other processes written since an earlier look, the newest if there are too many.
+#[derive(Clone, Debug)]
+pub(crate) struct Latest {
+    pub(crate) seated: Vec<Seated>,
+    /// Where the next look begins: every transaction before it is seen or over.
+    pub(crate) until: i64,
+}
+
+/// Rows one look reads at most; the bus tells of the others.
+const LATEST: i64 = 10_000;
+
+/// The sessions of other processes that were seated since the look that ended with `since`; 0 for all.
+pub(crate) async fn latest(pool: &PgPool, node: NodeId, since: i64) -> Result<Latest, pg::Error> {
+    const NEWER: &str = "SELECT until, peer, node::text, session::text, generation
+        FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS until) AS look
+        LEFT JOIN signal.session AS s ON s.changed >= $2 AND s.node <> $1::text::uuid
+        ORDER BY s.changed DESC, s.generation DESC LIMIT $3";
+    type Found = (i64, Option<Vec<u8>>, Option<String>, Option<String>, Option<i64>);
+    let rows: Vec<Found> =
+        sqlx::query_as(NEWER).bind(node.text()).bind(since).bind(LATEST).fetch_all(pool).await?;
+    let until = rows.first().map_or(since, |row| row.0);
+    let seated = |(_, peer, node, session, generation): Found| {
+        let (node, session) = (NodeId::read(&node?), NodeId::read(&session?));
+        Some(Seated { peer: peer?, node, session, generation: generation? })
+    };
+    Ok(Latest { seated: rows.into_iter().filter_map(seated).collect(), until })
+}
+
 /// A session that is connected here, for [`restore`].
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
@@ -151,7 +179,7 @@ pub(crate) async fn restore(pool: &PgPool, node: NodeId, held: &[Held]) -> Resul
         FROM unnest($2::bytea[], $3::text[]::uuid[], $4::bigint[]) AS t(peer, session, generation)
         ORDER BY peer
         ON CONFLICT (peer) DO UPDATE SET node = excluded.node, session = excluded.session,
-            generation = excluded.generation
+            generation = excluded.generation, changed = excluded.changed
             WHERE s.generation < excluded.generation";
     let peers: Vec<&[u8]> = held.iter().map(|one| &one.peer[..]).collect();
     let sessions: Vec<String> = held.iter().map(|one| one.session.to_string()).collect();

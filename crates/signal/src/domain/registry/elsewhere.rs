@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::domain::seat::There;
+use crate::{domain::seat::There, store::session::Seated};
 
 /// Socket number of nobody: an event about a peer elsewhere concerns every socket here.
 const NO_SOCKET: u64 = u64::MAX;
@@ -23,27 +23,47 @@ pub(crate) struct Row {
     pub(crate) at: Appearance,
 }
 
+impl From<Seated> for Row {
+    fn from(held: Seated) -> Self {
+        let Seated { peer, node, session, generation } = held;
+        Self { peer: PeerId::from_wtf8(&peer), at: Appearance { node, session, generation } }
+    }
+}
+
+/// How it is known that a peer registered elsewhere.
+#[derive(Clone, Copy, Debug)]
+enum Known<'a> {
+    /// Its replica says so.
+    Told,
+    /// Its replica asks for what this token stands for.
+    Asked(&'a [u8]),
+    /// The table said so to a look that began at this time, in milliseconds.
+    Read(i64),
+}
+
 /// Signals that were kept, and how many of them were handed to the connection that is gone.
 pub(crate) type Handed = (Vec<Frame>, usize);
 
 impl<L: Line> Registry<L> {
     /// Notes that a peer registered elsewhere. A session here that is older loses it. `true` when one did.
     pub(crate) fn appear(&self, peer: &PeerId, at: Appearance) -> bool {
-        self.appear_with(peer, at, None).0
+        self.appear_as(peer, at, Known::Told).0
     }
 
     /// As [`Registry::appear`], and takes the signals that `token` stands for: from then on what
     /// comes for the peer goes there.
     pub(crate) fn hand_over(&self, peer: &PeerId, at: Appearance, token: &[u8]) -> Option<Handed> {
-        self.appear_with(peer, at, Some(token)).1
+        self.appear_as(peer, at, Known::Asked(token)).1
     }
 
-    fn appear_with(
-        &self,
-        peer: &PeerId,
-        at: Appearance,
-        token: Option<&[u8]>,
-    ) -> (bool, Option<Handed>) {
+    /// As [`Registry::appear`], for what a look at the table found that began at `began_ms`. What the bus
+    /// is needed for is left to it: a peer that left meanwhile, and one whose signals are kept here, which
+    /// its replica may be about to ask for.
+    pub(crate) fn discover(&self, peer: &PeerId, at: Appearance, began_ms: i64) -> bool {
+        self.appear_as(peer, at, Known::Read(began_ms)).0
+    }
+
+    fn appear_as(&self, peer: &PeerId, at: Appearance, known: Known<'_>) -> (bool, Option<Handed>) {
         let mut roster = self.roster.lock();
         let mut shard = self.shard(peer.json()).lock();
         let place = shard.get(peer);
@@ -54,13 +74,23 @@ impl<L: Line> Registry<L> {
             }
             Some(Place::Away { .. }) | None => false,
         };
-        if is_known {
+        let is_left_to_the_bus = match known {
+            Known::Read(began_ms) => {
+                place.is_some_and(|place| place.kept().is_some())
+                    || roster.departed.get(peer).is_some_and(|left_ms| left_ms >= began_ms)
+            }
+            Known::Told | Known::Asked(_) => false,
+        };
+        if is_known || is_left_to_the_bus {
             return (false, None);
         }
-        let handed = token.and_then(|token| {
-            let kept = place?.kept().filter(|kept| kept.token.as_bytes() == token)?;
-            Some(kept.replay.lock().take_all())
-        });
+        let handed = match known {
+            Known::Asked(token) => place
+                .and_then(Place::kept)
+                .filter(|kept| kept.opens_to(token))
+                .map(|kept| kept.replay.lock().take_all()),
+            Known::Told | Known::Read(_) => None,
+        };
         let (held, order) = match place {
             Some(Place::Here(seat)) => (Some(seat.clone()), Some(seat.order)),
             Some(Place::There(there)) if there.online => (None, Some(there.order)),

@@ -382,3 +382,27 @@ fn leavers_are_handed_to_the_store_once() {
     assert_eq!((leavers[0].session, leavers[0].at_ms), (a.seat.session, 12));
     assert!(world.registry.take_leavers().is_empty());
 }
+
+#[test]
+fn a_look_at_the_table_brings_no_leaver_back_and_takes_no_kept_signals_away() {
+    let mut world = World::new();
+    let at = |session| Appearance {
+        node: Uuid::from_u128(9),
+        session: Uuid::from_u128(session),
+        generation: 1_000,
+    };
+    let (b, token) = resumable(&mut world, "b", 1);
+    world.registry.leave(&b.seat, 10, false);
+    let id = PeerId::from_wtf8(b"b");
+    assert!(!world.registry.discover(&id, at(1), 20));
+    assert_eq!(world.signal("b", 1), Delivery::Kept, "its replica will ask for what is kept");
+    assert!(world.registry.hand_over(&id, at(1), token.as_bytes()).is_some());
+    let c = world.join("c", 2);
+    world.registry.leave(&c.seat, 30, false);
+    let id = PeerId::from_wtf8(b"c");
+    world.registry.discover(&id, at(2), 30);
+    assert!(!world.registry.is_online(&id), "it left after the look began");
+    world.registry.discover(&id, at(2), 31);
+    assert!(world.registry.is_online(&id));
+    assert_eq!(world.signal("c", 1), Delivery::Elsewhere(Uuid::from_u128(9)));
+}

@@ -149,3 +149,35 @@ async fn every_statement_runs_as_the_service_role(pool: PgPool) {
         .unwrap();
     assert!(next > 0);
 }
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn a_look_finds_what_was_committed_since_the_last_one_in_whatever_order(pool: PgPool) {
+    const OTHER: NodeId = NodeId(Uuid::from_u128(2));
+    register(&pool, NODE, &[new("mine", 1, 1)]).await.unwrap();
+    let first = latest(&pool, OTHER, 0).await.unwrap();
+    assert_eq!(first.seated.len(), 1);
+    assert_eq!(first.seated[0].peer, b"mine");
+    assert!(latest(&pool, NODE, 0).await.unwrap().seated.is_empty(), "its own are known");
+    // A register that began earlier and is committed later has the lower generation.
+    let mut slow = pool.begin().await.unwrap();
+    let insert = "INSERT INTO signal.session (peer, node, session, generation)
+        VALUES ('slow', $1::text::uuid, $1::text::uuid, nextval('signal.session_generation'))";
+    sqlx::query(insert).bind(text(1)).execute(&mut *slow).await.unwrap();
+    register(&pool, NODE, &[new("fast", 2, 2)]).await.unwrap();
+    let second = latest(&pool, OTHER, first.until).await.unwrap();
+    assert_eq!(second.seated[0].peer, b"fast");
+    slow.commit().await.unwrap();
+    let third = latest(&pool, OTHER, second.until).await.unwrap();
+    assert!(third.seated.iter().any(|held| held.peer == b"slow"), "{third:?}");
+    // Transactions of other databases hold the beginning back for as long as they are open.
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    let mut look = third;
+    while !look.seated.is_empty() {
+        assert!(tokio::time::Instant::now() < end, "found again and again: {look:?}");
+        look = latest(&pool, OTHER, look.until).await.unwrap();
+    }
+    // A peer that moves is news again.
+    register(&pool, NODE, &[new("mine", 3, 3)]).await.unwrap();
+    let last = latest(&pool, OTHER, look.until).await.unwrap();
+    assert!(last.seated.iter().any(|held| held.peer == b"mine"), "{last:?}");
+}

@@ -1,0 +1,1 @@
+ALTER TABLE signal.session DROP COLUMN changed;
