@@ -75,7 +75,7 @@ async fn serve_on(
     keeper::begin(&desk).await?;
     keeper::start(&desk, config.lease.lease_renewal, gate.clone(), cx);
     let circle = Circle::new(desk.clone(), siblings.clone(), cx);
-    cx.spawn("siblings", siblings.serve(siblings_port, circle.greet()));
+    cx.spawn("siblings", siblings.serve(siblings_port, circle.greet(), transport::no_http));
     circle.meet().await;
     cx.spawn("circle", circle.keep(config.lease.lease_renewal));
     gate.open();

@@ -59,6 +59,13 @@ impl packets::Service for Hub {
     }
 }
 
+/// What other processes get that speak HTTP to this one: they have nothing to ask for in it.
+pub(crate) async fn no_http(_: Request<Incoming>) -> Response<Body> {
+    let mut answer = Response::new(Body::Empty);
+    *answer.status_mut() = http::StatusCode::NOT_FOUND;
+    answer
+}
+
 /// One activated client.
 pub(crate) struct Session(Conversation<Way>);
 

@@ -3,7 +3,8 @@
 //! ```text
 //! TLS 1.3, both sides with the key of the secret they share      siblings::keys
 //! 1 version, 1 wire, 16 the dialing process's node               bytes, from who dialed
-//! then packets both ways, as a client of that generation has them, without its encryption
+//! then packets both ways, as a client of that generation has them, without its encryption;
+//! with 2 for the wire HTTP/1.1, in which who dialed is the client
 //! ```
 //! What the packets say is the service's. One connection carries what two clients say to each other,
 //! or what two processes do: payload that waits in one holds up no other, and TCP itself is what
@@ -12,10 +13,13 @@
 mod args;
 mod keys;
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use edge::{Client as Peer, Listener, Stream};
+use edge::{Accepted, Body, BoxError, Client as Peer, Listener, Stream};
+use http::{Request, Response};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use service::Context;
 use tokio::{
@@ -40,6 +44,8 @@ const VERSION: u8 = 1;
 const PREAMBLE_BYTES: usize = 2 + NODE_BYTES;
 /// Length of a node's number.
 pub const NODE_BYTES: usize = 16;
+/// What stands for HTTP where else a wire does.
+const HTTP: u8 = 2;
 /// How long it may take until a sibling has answered the call.
 const DIAL: Duration = Duration::from_secs(2);
 /// Silence after which the kernel looks whether a sibling's machine is still there.
@@ -97,32 +103,24 @@ impl Siblings {
         &self.address
     }
 
-    /// Takes siblings' connections until asked to drain; `greet` says what to do on one.
-    pub async fn serve<C: Client>(
+    /// Takes siblings' connections until asked to drain; `greet` says what to do on one that brings
+    /// packets, `http` answers requests.
+    pub async fn serve<C: Client, F>(
         self,
         mut listener: Listener,
         greet: impl Fn(&Sibling) -> C + Clone + Send + Sync + 'static,
-    ) {
+        http: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    ) where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
         while let Some(accepted) =
             self.cx.stop.draining().run_until_cancelled(listener.accept()).await
         {
-            let (siblings, greet) = (self.clone(), greet.clone());
+            let (siblings, greet, http) = (self.clone(), greet.clone(), http.clone());
             self.cx.spawn("sibling-in", async move {
-                let opening = async {
-                    let (stream, peer) = accepted.establish().await?;
-                    siblings.answer(stream, peer).await
-                };
-                let opened = siblings.cx.stop.draining().run_until_cancelled(opening).await;
-                match opened {
-                    Some(Ok(sibling)) => {
-                        let client = greet(&sibling);
-                        sibling.run(client);
-                    }
-                    Some(Err(error)) => {
-                        siblings.common.metrics.siblings_refused.inc();
-                        tracing::debug!(%error, "not a sibling");
-                    }
-                    None => {}
+                if let Err(error) = siblings.answer(accepted, greet, http).await {
+                    siblings.common.metrics.siblings_refused.inc();
+                    tracing::debug!(%error, "not a sibling");
                 }
             });
         }
@@ -140,6 +138,38 @@ impl Siblings {
         wire: Wire,
         node: &[u8; NODE_BYTES],
     ) -> io::Result<Sibling> {
+        let (stream, peer) = self.call(address, wire as u8, node).await?;
+        Ok(self.begin(stream, peer, wire, *node))
+    }
+
+    /// Has the sibling at `address` answer a request, on a connection for it alone.
+    ///
+    /// # Errors
+    /// As [`Siblings::dial`], and when the connection breaks before the answer.
+    pub async fn ask(
+        &self,
+        address: &str,
+        node: &[u8; NODE_BYTES],
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, BoxError> {
+        let (stream, _) = self.call(address, HTTP, node).await?;
+        let (mut asking, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (metrics, killed) = (self.common.metrics.clone(), self.cx.stop.killed().clone());
+        self.cx.spawn("sibling-http", async move {
+            metrics.siblings.inc();
+            // What breaks shows in the request's or the answer's body.
+            let _ = killed.run_until_cancelled(connection).await;
+            metrics.siblings.dec();
+        });
+        Ok(asking.send_request(request).await?)
+    }
+
+    async fn call(
+        &self,
+        address: &str,
+        what: u8,
+        node: &[u8; NODE_BYTES],
+    ) -> io::Result<(Stream, Peer)> {
         let dialing = async {
             let tcp = TcpStream::connect(address).await?;
             tcp.set_nodelay(true)?;
@@ -150,30 +180,59 @@ impl Siblings {
             let name = ServerName::IpAddress(peer.ip().into());
             let mut tls = self.connector.connect(name, tcp).await?;
             let mut preamble = [0; PREAMBLE_BYTES];
-            (preamble[0], preamble[1]) = (VERSION, wire as u8);
+            (preamble[0], preamble[1]) = (VERSION, what);
             preamble[2..].copy_from_slice(node);
             tls.write_all(&preamble).await?;
             tls.flush().await?;
             let peer = Peer { ip: peer.ip(), port: peer.port(), tls: true, certificate: None };
-            Ok(self.begin(Stream::dialed(tls), peer, wire, *node))
+            Ok((Stream::dialed(tls), peer))
         };
-        match timeout(DIAL, dialing).await {
-            Ok(dialed) => dialed,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
+        timeout(DIAL, dialing).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn answer(&self, mut stream: Stream, peer: Peer) -> io::Result<Sibling> {
-        if !peer.tls {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        let mut preamble = [0; PREAMBLE_BYTES];
-        timeout(DIAL, stream.read_exact(&mut preamble)).await??;
-        let [version, wire, node @ ..] = preamble;
-        let wire = [Wire::WebSocket, Wire::Encrypted].into_iter().find(|one| *one as u8 == wire);
+    async fn answer<C: Client, F>(
+        &self,
+        accepted: Accepted,
+        greet: impl Fn(&Sibling) -> C,
+        http: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    ) -> io::Result<()>
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let port = accepted.port();
+        let opening = async {
+            let (mut stream, peer) = accepted.establish().await?;
+            if !peer.tls {
+                return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+            }
+            let mut preamble = [0; PREAMBLE_BYTES];
+            timeout(DIAL, stream.read_exact(&mut preamble)).await??;
+            Ok((stream, peer, preamble))
+        };
+        let opened = self.cx.stop.draining().run_until_cancelled(opening).await;
+        let Some((stream, peer, [version, what, node @ ..])) = opened.transpose()? else {
+            return Ok(());
+        };
+        let wire = [Wire::WebSocket, Wire::Encrypted].into_iter().find(|one| *one as u8 == what);
         match wire {
-            Some(wire) if version == VERSION => Ok(self.begin(stream, peer, wire, node)),
-            _ => Err(io::ErrorKind::Unsupported.into()),
+            _ if version != VERSION => Err(io::ErrorKind::Unsupported.into()),
+            Some(wire) => {
+                let sibling = self.begin(stream, peer, wire, node);
+                let client = greet(&sibling);
+                sibling.run(client);
+                Ok(())
+            }
+            None if what == HTTP => {
+                let service = tower::service_fn(move |request| {
+                    let answer = http(request);
+                    async move { Ok::<_, Infallible>(answer.await) }
+                });
+                self.common.metrics.siblings.inc();
+                edge::serve_connection(stream, peer, service, port, self.cx.stop.clone()).await;
+                self.common.metrics.siblings.dec();
+                Ok(())
+            }
+            None => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -81,8 +81,15 @@ async fn serve_on(
         (bounds.max > 0).then(|| Transfers::new(bounds, metrics, cx.stop.draining().clone()));
     let pass_server_types = config.pads.pass_server_types;
     let greet = transport::siblings::greet(&desk);
-    cx.spawn("siblings", siblings.clone().serve(siblings_port, greet));
-    let app = transport::App::new((desk, siblings), transfers, packets.clone(), pass_server_types);
+    let app = transport::App::new(
+        (desk, siblings.clone()),
+        transfers,
+        packets.clone(),
+        pass_server_types,
+    );
+    let answering = app.clone();
+    let http = move |request| answering.clone().answer_sibling(request);
+    cx.spawn("siblings", siblings.serve(siblings_port, greet, http));
     gate.open();
     packets.serve(listener, app, cx).await
 }

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use edge::{Body, Client as Peer, ws::Ended};
 use hyper::body::Incoming;
 use packets::{Close, Line, Opened, Packet, Packets, Siblings};
+use pg::Sibling;
 
 use crate::{
     domain::{
         desk::Desk,
         meter::Payer,
         seat::{Origin, Seat},
-        transfers::Transfers,
+        transfers::{Row, Transfers},
     },
     protocol::{self, Request as Asked, Way},
 };
@@ -72,7 +73,37 @@ impl App {
             Err(status) => return http::say(status, "this is no name for a pad\n"),
         };
         let Some(payer) = self.payer(&request).await else { return http::unauthorized() };
-        http::transfer(request, &name, (transfers, self.0.desk.meter()), &payer).await
+        if !http::moves(request.method()) {
+            return http::not_allowed();
+        }
+        let desk = &self.0.desk;
+        match self.share(transfers, &name).await {
+            Ok(row) => {
+                http::transfer(request, &name, (transfers, desk.meter()), Some(&payer), row).await
+            }
+            Err(there) => {
+                let between = (desk.clone(), &self.0.siblings);
+                http::forward::forward(request, &there.address, between, payer).await
+            }
+        }
+    }
+
+    /// Answers another process that was told that the name is here, or was a moment ago. It has
+    /// seen to who may.
+    pub(crate) async fn answer_sibling(self, request: Request<Incoming>) -> Response<Body> {
+        let name = http::pad(request.uri().path()).and_then(Result::ok);
+        let (Some(transfers), Some(name)) = (&self.0.transfers, name) else { return http::gone() };
+        let Ok(row) = self.share(transfers, &name).await else { return http::gone() };
+        http::transfer(request, &name, (transfers, self.0.desk.meter()), None, row).await
+    }
+
+    /// Sees to it that the two sides of a name meet here, unless they do at another process.
+    async fn share(&self, transfers: &Transfers, name: &[u8]) -> Result<Option<Row>, Sibling> {
+        match self.0.desk.share_name(name).await {
+            // Somebody came here while the database was away.
+            Err(_) if transfers.is_here(name) => Ok(None),
+            shared => shared,
+        }
     }
 }
 

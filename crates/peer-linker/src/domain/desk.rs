@@ -1,5 +1,7 @@
 //! The shell around the rules: asks the store, decides, tells.
 
+mod shared_names;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
@@ -18,6 +20,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use self::shared_names::SharedNames;
 use super::{
     event::{ClientId, Effect, Event, Name},
     line::Line,
@@ -34,9 +37,11 @@ const GIVING_BACK: [Duration; 3] =
     [Duration::from_millis(20), Duration::from_millis(60), Duration::from_millis(150)];
 
 /// Everything the clients of one process share.
-pub(crate) struct Desk<L> {
+pub(crate) struct Desk<L: Line> {
     state: Mutex<State<L>>,
     next_client: AtomicU64,
+    next_shared_name: AtomicU64,
+    shared_names: SharedNames<L>,
     pub(super) pool: PgPool,
     pub(super) lease: Lease,
     registers: GroupCommit<Holding, bool>,
@@ -53,7 +58,8 @@ struct State<L> {
     seats: HashMap<ClientId, Arc<Seat<L>>>,
     /// The seats that are other processes', with the process.
     siblings: HashMap<ClientId, Node>,
-    /// Pads to give back to the database. No more than were registered before it went away.
+    /// Pads to give back to the database. No more than were registered or in use by HTTP before it
+    /// went away.
     releases: VecDeque<Holding>,
     effects: Vec<Effect>,
 }
@@ -88,6 +94,8 @@ impl<L: Line> Desk<L> {
         Self {
             state: Mutex::new(state),
             next_client: AtomicU64::new(1),
+            next_shared_name: AtomicU64::new(1),
+            shared_names: SharedNames::default(),
             pool,
             lease,
             registers,

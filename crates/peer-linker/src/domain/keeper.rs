@@ -81,6 +81,10 @@ async fn restore<L: Line>(desk: &Desk<L>) -> Result<(), pg::Error> {
             desk.evict(*client);
         }
     }
+    for chunk in desk.names_held().chunks(CHUNK) {
+        // A name that somebody took elsewhere is shared no more; who has met here goes on.
+        desk.lease.hold(&desk.pool, chunk).await?;
+    }
     tracing::warn!(pads = held.len(), "others took this process for dead; pads put back");
     Ok(())
 }

@@ -66,6 +66,11 @@ impl PadKey {
     }
 }
 
+/// The name of an HTTP pad as the replicas share it, in a namespace of its own.
+pub(crate) fn transfer_digest(name: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update([3]).chain_update(name).finalize().into()
+}
+
 /// What one process lets its clients take.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {

@@ -147,8 +147,13 @@ pub(crate) struct Reading {
     left: Announced,
     whole: Whole,
     over: bool,
+    /// Goes with it.
+    row: Option<Row>,
     _claim: Claim,
 }
+
+/// What says to other processes that the name is in use here, until it is dropped.
+pub(crate) type Row = Arc<dyn Send + Sync>;
 
 impl Transfers {
     /// Nobody waits for the other side once `stopping`; what moves goes on.
@@ -194,8 +199,14 @@ impl Transfers {
         let (reading, met) = {
             let mut by_name = self.places.by_name.lock();
             let (claim, waiting) = self.claim(&mut by_name, name, Side::Reader)?;
-            let reading =
-                |pieces, whole| Reading { pieces, left: None, whole, over: false, _claim: claim };
+            let reading = |pieces, whole| Reading {
+                pieces,
+                left: None,
+                whole,
+                over: false,
+                row: None,
+                _claim: claim,
+            };
             match waiting {
                 Some(Waiting::Sender(met, announced, pieces, whole)) => {
                     let _ = met.send(()); // a sender that left shows as a broken transfer
@@ -213,6 +224,11 @@ impl Transfers {
             }
         };
         Ok(reading.of(self.meet(met).await?))
+    }
+
+    /// Whether somebody is at the pad `name`.
+    pub(crate) fn is_here(&self, name: &[u8]) -> bool {
+        self.places.by_name.lock().contains_key(name)
     }
 
     /// Counts the end of a transfer that had begun.
@@ -317,6 +333,11 @@ impl Reading {
     /// Length of the whole, before any of it is read, where the sender told.
     pub(crate) fn announced(&self) -> Announced {
         self.left
+    }
+
+    /// Keeps `row` for as long as it is read.
+    pub(crate) fn keep(&mut self, row: Option<Row>) {
+        self.row = row;
     }
 
     fn of(mut self, announced: Announced) -> Self {

@@ -7,6 +7,8 @@
 //! Either may come first. A body that was not sent to its end is cut off without the end that
 //! HTTP requires, so that no client takes it for whole.
 
+pub(super) mod forward;
+
 use bytes::Bytes;
 use edge::Body;
 use http::{
@@ -22,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::domain::{
     meter::{Meter, Payer},
-    transfers::{Failed, Transfers},
+    transfers::{Failed, Row, Transfers},
 };
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -73,28 +75,39 @@ pub(crate) async fn transfer(
     request: Request<Incoming>,
     name: &[u8],
     (transfers, meter): (&Transfers, &Meter),
-    payer: &Payer,
+    payer: Option<&Payer>,
+    row: Option<Row>,
 ) -> Response<Body> {
     match *request.method() {
-        Method::GET => read(transfers, name).await,
+        Method::GET => read(transfers, name, row).await,
         Method::PUT => {
             let moved = send(request, name, transfers, meter, payer).await;
+            drop(row);
             moved
                 .map_or_else(refuse, |bytes| say(StatusCode::OK, format!("{bytes} bytes passed\n")))
         }
-        _ => {
-            let mut refusal = say(StatusCode::METHOD_NOT_ALLOWED, "GET or PUT\n");
-            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, PUT"));
-            refusal
-        }
+        _ => not_allowed(),
     }
 }
 
-async fn read(transfers: &Transfers, name: &[u8]) -> Response<Body> {
-    let reading = match transfers.read(name).await {
+/// Whether a request of that method is one side of a transfer.
+pub(crate) fn moves(method: &Method) -> bool {
+    [Method::GET, Method::PUT].contains(method)
+}
+
+/// For every other method.
+pub(crate) fn not_allowed() -> Response<Body> {
+    let mut refusal = say(StatusCode::METHOD_NOT_ALLOWED, "GET or PUT\n");
+    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, PUT"));
+    refusal
+}
+
+async fn read(transfers: &Transfers, name: &[u8], row: Option<Row>) -> Response<Body> {
+    let mut reading = match transfers.read(name).await {
         Ok(reading) => reading,
         Err(why) => return refuse(why.into()),
     };
+    reading.keep(row);
     let announced = reading.announced();
     let mut response = Response::new(Body::stream(reading));
     let headers = response.headers_mut();
@@ -104,6 +117,13 @@ async fn read(transfers: &Transfers, name: &[u8]) -> Response<Body> {
     if let Some(bytes) = announced {
         headers.insert(CONTENT_LENGTH, bytes.into());
     }
+    response
+}
+
+/// For a pad that another process has, or had a moment ago.
+pub(crate) fn gone() -> Response<Body> {
+    let mut response = say(StatusCode::SERVICE_UNAVAILABLE, "the other side has just left\n");
+    response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S.into());
     response
 }
 
@@ -126,7 +146,7 @@ async fn send(
     name: &[u8],
     transfers: &Transfers,
     meter: &Meter,
-    payer: &Payer,
+    payer: Option<&Payer>,
 ) -> Result<u64, Broken> {
     let announced = hyper::body::Body::size_hint(request.body()).exact();
     let sending = transfers.send(name, announced).await?;
@@ -136,7 +156,9 @@ async fn send(
     let mut moved = 0;
     let ended = async {
         while let Some(chunk) = next(&mut body, sending.stall()).await? {
-            meter.spend(payer, chunk.len()).await;
+            if let Some(payer) = payer {
+                meter.spend(payer, chunk.len()).await;
+            }
             moved += chunk.len() as u64;
             sending.push(chunk).await?;
         }
@@ -164,6 +186,7 @@ async fn next(body: &mut Incoming, stall: std::time::Duration) -> Result<Option<
     }
 }
 
+/// Says why a transfer did not end well.
 fn refuse(why: Broken) -> Response<Body> {
     let (status, text) = match why {
         Broken::Failed(Failed::Taken) => (StatusCode::CONFLICT, "this pad is in use\n"),

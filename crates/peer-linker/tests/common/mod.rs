@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "every test file uses another part")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+pub(crate) mod http;
+
 use std::{net::SocketAddr, time::Duration};
 
 use service::Context;
