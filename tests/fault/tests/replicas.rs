@@ -15,9 +15,8 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 macro_rules! faults {
-    ($($(#[$mark:meta])* $name:ident => $fault:ident, $over_nats:literal;)*) => {
-        $($(#[$mark])*
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    ($($name:ident => $fault:ident, $over_nats:literal;)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() -> anyhow::Result<()> {
             for seed in seeds() {
                 run(Fault::$fault, $over_nats, seed).await?;
@@ -28,22 +27,15 @@ macro_rules! faults {
 }
 
 faults! {
-    #[ignore = "part of the long set only, not yet seen to pass"]
     a_killed_replica_over_postgres => Kill, false;
-    #[ignore = "part of the long set only, not yet seen to pass"]
     a_killed_replica_over_nats => Kill, true;
-    #[ignore = "part of the long set only, not yet seen to pass"]
     a_paused_replica_over_postgres => Pause, false;
-    #[ignore = "part of the long set only, not yet seen to pass"]
     a_paused_replica_over_nats => Pause, true;
     a_drained_replica_over_postgres => Drain, false;
     a_drained_replica_over_nats => Drain, true;
-    #[ignore = "part of the long set only, not yet seen to pass"]
     a_killed_postgres_over_postgres => Postgres, false;
-    #[ignore = "part of the long set only, not yet seen to pass"]
     a_killed_postgres_over_nats => Postgres, true;
     a_killed_nats => Nats, true;
     a_cut_link_to_nats => CutLink, true;
-    #[ignore = "part of the long set only, not yet seen to pass"]
     a_slow_and_breaking_link_to_nats => BadLink, true;
 }
