@@ -112,11 +112,9 @@ impl Bus {
                     outgoing: outgoing.clone(),
                     inbox: inbox.clone(),
                     metrics,
+                    over: over.clone(),
                 });
-                let until = over.clone();
-                cx.spawn("bus", async move {
-                    until.run_until_cancelled(work).await;
-                });
+                cx.spawn("bus", work);
             }
         }
         Ok(Self(Arc::new(Inner { node, outgoing, inbox, over })))

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::client::RequestErrorKind;
+use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::inbox::{Inbox, Scope};
 use crate::metrics::{Cause, Metrics};
 use crate::outgoing::{Outgoing, Packet, is_stale, time_left};
-use crate::{Error, Topic};
+use crate::{Error, LAST_WORDS, Topic};
 
 /// Bytes of a packet at most, far below the megabyte a server takes by default.
 const PACKET_BYTES: usize = 256 << 10;
@@ -41,6 +45,11 @@ impl Subjects {
         }
     }
 
+    /// Where nobody listens.
+    fn nobody(&self) -> String {
+        format!("{}.nobody", self.0)
+    }
+
     fn node(&self, node: Uuid) -> String {
         format!("{}.node.{}", self.0, node.simple())
     }
@@ -53,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) outgoing: Arc<Outgoing>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) over: CancellationToken,
 }
 
 /// Reads `BUS_URL`.
@@ -71,7 +81,7 @@ pub(crate) fn server(url: &str) -> Result<Vec<ServerAddr>, Error> {
     url.split(',').map(|part| one(part.trim())).collect()
 }
 
-/// Connects, for ever again, and carries messages both ways.
+/// Connects, for ever again, and carries messages both ways until it is over.
 pub(crate) async fn run(parts: Parts) {
     // How often the connection was made; even a number nobody looked at between is not missed.
     let (made, connections) = watch::channel(0_u64);
@@ -110,12 +120,19 @@ pub(crate) async fn run(parts: Parts) {
             return;
         }
     };
-    tokio::join!(
-        hear(all, Scope::All, &parts.inbox),
-        hear(own, Scope::Node, &parts.inbox),
-        watch_connection(&client, connections.clone(), &parts),
-        send(&client, connections, &parts),
-    );
+    let carry = async {
+        tokio::join!(
+            hear(all, Scope::All, &parts.inbox),
+            hear(own, Scope::Node, &parts.inbox),
+            watch_connection(&client, connections.clone(), &parts),
+            send(&client, connections, &parts),
+        )
+    };
+    parts.over.run_until_cancelled(carry).await;
+    if client.connection_state() == State::Connected {
+        // What the client has taken may not be on the connection yet, and would go with it.
+        let _ = timeout(LAST_WORDS, client.flush()).await;
+    }
 }
 
 async fn subscribe(
@@ -138,7 +155,7 @@ async fn watch_connection(client: &Client, mut connections: watch::Receiver<u64>
     let mut first = true;
     while connections.changed().await.is_ok() {
         // Answered behind the subscriptions: from here on nothing is missed.
-        while !matches!(timeout(ANSWER, client.flush()).await, Ok(Ok(()))) {
+        while !has_caught_up(client, parts).await {
             sleep(Duration::from_millis(20)).await;
         }
         parts.metrics.connected.set(1);
@@ -146,6 +163,17 @@ async fn watch_connection(client: &Client, mut connections: watch::Receiver<u64>
         if !std::mem::take(&mut first) {
             parts.outgoing.note_loss();
         }
+    }
+}
+
+/// Whether the server has taken everything said to it so far. A flush only tells that it was sent; a request
+/// that nobody serves is answered by the server itself, in order.
+async fn has_caught_up(client: &Client, parts: &Parts) -> bool {
+    let asked = client.request(parts.subjects.nobody(), Bytes::new());
+    match timeout(ANSWER, asked).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(why)) => why.kind() == RequestErrorKind::NoResponders,
+        Err(_) => false,
     }
 }
 
@@ -173,7 +201,7 @@ async fn publish(
     packet: &Packet,
 ) -> bool {
     // The client would keep it for the next connection, however late that comes.
-    while client.connection_state() != async_nats::connection::State::Connected {
+    while client.connection_state() != State::Connected {
         if is_stale(packet) {
             return false;
         }
