@@ -36,6 +36,10 @@ pub struct Config {
     pub(crate) mail: MailArgs,
     #[command(flatten)]
     pub(crate) turn: TurnArgs,
+    #[command(flatten)]
+    pub(crate) lease: pg::LeaseArgs,
+    #[command(flatten)]
+    pub(crate) bus: bus::BusArgs,
     #[cfg(feature = "webrtc")]
     #[command(flatten)]
     pub(crate) rtc: RtcArgs,

@@ -12,11 +12,13 @@ mod transport;
 
 use std::sync::Arc;
 
+use bus::Bus;
 use edge::{
     limit::{Keyed, Rate},
     meter::{Allowances, Limiter},
     ws::Limits,
 };
+use pg::Lease;
 use service::{About, Context, Gate};
 use sqlx::PgPool;
 
@@ -27,6 +29,8 @@ use domain::{
     keeper,
     mail::Mail,
     page_metrics::PageMetrics,
+    presence::Presence,
+    replicas,
     token::Tokens,
     totp::Authenticators,
 };
@@ -87,8 +91,14 @@ async fn serve_on(
     gate: Gate,
     cx: &Context,
 ) -> anyhow::Result<()> {
-    let book = Arc::new(Book::new(pool.clone(), settings(&config), cx)?);
+    let instance = config.lease.instance(listener.local_addr().port());
+    let lease = Lease::new("peerbook", "session", instance, config.lease.lease_expiry);
+    lease.begin(&pool).await?;
+    let bus = Bus::start(&config.bus, lease.id(), &pool, cx)?;
+    let presence = Presence::new(lease, bus, pool.clone());
+    let book = Arc::new(Book::new(pool.clone(), presence, settings(&config), cx)?);
     keeper::start(&book, cx);
+    replicas::start(&book, config.lease.lease_renewal, cx);
     gate.open();
     let pages = pages(&config, &book, &pool, cx)?;
     let (mail, stop) = (pages.mail.clone(), cx.stop.draining().clone());

@@ -24,6 +24,8 @@ pub(crate) struct Metrics {
     pub(crate) foreign: IntCounter,
     pub(crate) contradicted: IntCounter,
     pub(crate) limited: IntCounter,
+    pub(crate) elsewhere: IntCounter,
+    pub(crate) taken: IntCounter,
 }
 
 impl Metrics {
@@ -70,6 +72,14 @@ impl Metrics {
             unknown: envelopes.with_label_values(&["unknown"]),
             foreign: envelopes.with_label_values(&["foreign"]),
             contradicted: envelopes.with_label_values(&["contradicted"]),
+            elsewhere: counter(
+                "peerbook_envelopes_passed_on_total",
+                "Envelopes handed to other replicas.",
+            )?,
+            taken: counter(
+                "peerbook_envelopes_taken_total",
+                "Envelopes of other replicas' peers delivered here.",
+            )?,
             limited: counter(
                 "peerbook_limited_messages_total",
                 "Messages refused because a connection or address sent too many.",

@@ -68,7 +68,7 @@ impl Conversation {
             return ControlFlow::Break(Close::new(1007, "not a JSON object"));
         };
         match message {
-            Message::Envelope(envelope) => self.pass_on(&envelope, text.len()).await,
+            Message::Envelope(envelope) => self.pass_on(&envelope, text).await,
             Message::Command(command) => Box::pin(self.obey(command)).await,
             Message::Ignored(_) if !self.is_in() => self.status(401, BLOCKED),
             Message::Ignored(_) => {}
@@ -81,8 +81,8 @@ impl Conversation {
     }
 
     /// Passes an envelope on; tells when it cannot be.
-    async fn pass_on(&self, envelope: &Envelope<'_>, bytes: usize) {
-        match self.book.deliver(&self.connection, envelope, bytes).await {
+    async fn pass_on(&self, envelope: &Envelope<'_>, text: &[u8]) {
+        match self.book.deliver(&self.connection, envelope, text).await {
             Ok(Delivery::Sent) => {}
             Ok(Delivery::Blocked) => self.status(401, BLOCKED),
             Ok(Delivery::Contradicted) => self.status(401, CONTRADICTED),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use conformance::book::{Bench, Scenario, replay_book, replay_one, scenarios};
 use testkit::database::Database;
+use testkit::nats::Nats;
 use testkit::process::{Builder, Service};
+use testkit::proxy::Proxy;
 use testkit::smtp_sink::SmtpSink;
 
 /// Recorded at its own pace: when a link ends and when the next mail may go.
@@ -37,6 +39,38 @@ async fn every_scenario_passes_as_corrected() -> anyhow::Result<()> {
     println!("{report}");
     assert_eq!(report.failed(), 0, "failed scenarios are listed above");
     Ok(())
+}
+
+/// Two replicas on one database, every request at another one.
+async fn replay_at_two(bus: &[(&str, String)]) -> anyhow::Result<()> {
+    let (database, mail) = (Database::fresh().await?, SmtpSink::start().await?);
+    let start = async || {
+        let settings =
+            bus.iter().fold(peerbook(&database, &mail), |all, (name, value)| all.set(name, value));
+        settings.start().await
+    };
+    let (one, other) = (start().await?, start().await?);
+    let balancer = Proxy::to(&[one.address(), other.address()]).await?;
+    let pool = database.pool().await?;
+    let bench =
+        Bench { address: balancer.address(), mail: &mail, pool: &pool, second: Duration::ZERO };
+    let only = std::env::var_os("ONLY").and_then(|only| only.into_string().ok());
+    let wanted = |id: &str| id != TIMED && only.as_deref().is_none_or(|only| id.contains(only));
+    let report = replay_book(&bench, wanted).await;
+    println!("{report}");
+    assert_eq!(report.failed(), 0, "failed scenarios are listed above");
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_replicas_answer_like_one_over_postgres() -> anyhow::Result<()> {
+    replay_at_two(&[]).await
+}
+
+#[tokio::test]
+async fn two_replicas_answer_like_one_over_nats() -> anyhow::Result<()> {
+    let nats = Nats::start().await?;
+    replay_at_two(&[("BUS_URL", nats.url())]).await
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use proto::book::{Dialect, Email, Fingerprint, Name};
 use service::{Clock, Context};
 use sqlx::PgPool;
 use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Account, Peer, RequireProof,
@@ -27,6 +28,7 @@ use super::{
     connection::Connection,
     line::Line,
     lobby::Lobby,
+    presence::{Place, Presence},
     secret,
 };
 use crate::{
@@ -79,6 +81,9 @@ pub(crate) struct Book {
     pub(crate) metrics: Metrics,
     pub(crate) settings: Settings,
     pub(super) cx: Context,
+    pub(super) presence: Arc<Presence>,
+    /// Nobody here needs the other replicas any more.
+    pub(super) presence_over: CancellationToken,
     pub(super) lobby: Lobby,
     /// Users with a connection here; swept when quiet.
     pub(super) circles: Mutex<HashMap<String, Arc<Circle>>>,
@@ -148,12 +153,18 @@ pub(crate) struct Admission {
     circle: Option<Arc<Circle>>,
     calls: u64,
     proven: bool,
+    place: Place,
     /// Whom to mail about it.
     pub(crate) mail: Option<Account>,
 }
 
 impl Book {
-    pub(crate) fn new(pool: PgPool, settings: Settings, cx: &Context) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        pool: PgPool,
+        presence: Presence,
+        settings: Settings,
+        cx: &Context,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             pool,
             clock: cx.clock.clone(),
@@ -163,6 +174,8 @@ impl Book {
             errands: Keyed::new(ERRANDS, ADDRESSES),
             settings,
             cx: cx.clone(),
+            presence: Arc::new(presence),
+            presence_over: CancellationToken::new(),
             lobby: Lobby::default(),
             circles: Mutex::default(),
             strangers: Cache::builder().max_capacity(STRANGERS).time_to_live(STRANGER_AGE).build(),
@@ -213,7 +226,7 @@ impl Book {
             *names.entry(&peer.name).or_default() += 1;
         }
         let listed = shelf.peers.iter().map(|peer| Listed {
-            online: circle.as_ref().is_some_and(|circle| circle.links(&peer.fp) > 0),
+            online: circle.as_ref().is_some_and(|circle| circle.is_online(&peer.fp)),
             waiting: !self.lobby.of(&peer.fp).is_empty(),
             clashes: names.get(peer.name.as_str()).is_some_and(|count| *count > 1),
             peer: peer.clone(),
@@ -423,13 +436,16 @@ impl Book {
             if let Some(proof) = proof.filter(|_| !recorded) {
                 self.change(&known.account.uid, Change::Proven(fp.clone(), proof)).await?;
             }
-            let circle = self.loaded_circle(&known.account.uid).await?;
-            let proven = proof.is_some();
-            return Ok(Admission { hello, circle: Some(circle), calls, proven, mail: None });
+            let (uid, proven) = (&known.account.uid, proof.is_some());
+            let place = self.presence.arrive(fp, Some(uid), proven).await?;
+            let circle = self.loaded_circle(uid).await?;
+            self.look_elsewhere(std::slice::from_ref(uid)).await?;
+            return Ok(Admission { hello, circle: Some(circle), calls, proven, place, mail: None });
         }
         let mail = self.ask_for(&hello, known.map(|known| known.account)).await?;
         let proven = hello.by_dtls || by_certificate;
-        Ok(Admission { hello, circle: None, calls, proven, mail })
+        let place = self.presence.arrive(&hello.ask.who.fp, None, proven).await?;
+        Ok(Admission { hello, circle: None, calls, proven, place, mail })
     }
 
     /// Records the request of an unknown peer; whom to write to about it.
@@ -458,10 +474,11 @@ impl Book {
 
     /// Opens the connection of an admission: it is let in, or told to wait.
     pub(crate) fn open(self: &Arc<Self>, admission: Admission, line: Line) -> Arc<Connection> {
-        let Admission { hello, circle, calls, proven, .. } = admission;
+        let Admission { hello, circle, calls, proven, place, .. } = admission;
         let Hello { ask, dialect, .. } = hello;
         let nonce = secret::token();
-        let connection = Connection::new(ask.who, dialect, line, nonce, ask.address, proven);
+        let held = (place, proven);
+        let connection = Connection::new(ask.who, dialect, line, nonce, ask.address, held);
         let connection = Arc::new(connection);
         self.metrics.connections.inc();
         match circle {
@@ -497,6 +514,7 @@ impl Book {
     /// A connection is over.
     pub(crate) fn close(&self, connection: &Arc<Connection>) {
         self.metrics.connections.dec();
+        connection.place.leave();
         match connection.circle() {
             Some(circle) => {
                 circle.leave(connection, self.now());

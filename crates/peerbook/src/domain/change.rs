@@ -93,7 +93,7 @@ impl Book {
         let committed = self.commit(uid, &change).await;
         // It may have come into being since: look again.
         if let Ok((changed, welcome)) = &committed {
-            self.apply(uid, changed.shelf.clone(), welcome.as_ref()).await;
+            self.bring_up_to_date(uid, changed.shelf.clone(), welcome.as_ref()).await;
         }
         if let (Some(circle), Some(fence)) = (&circle, &fence) {
             circle.reopen(fence);
@@ -213,7 +213,9 @@ impl Book {
         // Handed to the one connection that waits; among several nobody could tell which is it.
         let waiting = self.lobby.of(fp);
         let [alone] = waiting.as_slice() else { return Ok(None) };
-        if needs_proof && !alone.is_proven() {
+        let node = self.presence.bus.node();
+        let others = store::session::count_elsewhere(&mut **tx, node, fp).await?;
+        if others > 0 || needs_proof && !alone.is_proven() {
             return Ok(None);
         }
         let token = secret::token();
@@ -221,8 +223,21 @@ impl Book {
         Ok(Some(Welcome { to: alone.clone(), token }))
     }
 
+    /// As [`Book::apply`], with what the other replicas have of the user as it is now.
+    pub(super) async fn bring_up_to_date(
+        &self,
+        uid: &str,
+        shelf: Option<Shelf>,
+        welcome: Option<&Welcome>,
+    ) {
+        if let Err(why) = self.look_before(uid).await {
+            tracing::debug!(%why, "others' sessions not read");
+        }
+        self.apply(uid, shelf, welcome).await;
+    }
+
     /// Brings what is in memory up to what was committed.
-    pub(super) async fn apply(&self, uid: &str, shelf: Option<Shelf>, welcome: Option<&Welcome>) {
+    async fn apply(&self, uid: &str, shelf: Option<Shelf>, welcome: Option<&Welcome>) {
         let waited_for = shelf.as_ref().is_some_and(|shelf| {
             let verified = shelf.peers.iter().filter(|peer| peer.verified);
             verified.into_iter().any(|peer| !self.lobby.of(&peer.fp).is_empty())

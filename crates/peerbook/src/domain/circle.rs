@@ -9,9 +9,10 @@ use proto::book::{
     encode::{self, Extras, Listed, Source},
 };
 use smallvec::SmallVec;
+use uuid::Uuid;
 
-use super::{connection::Connection, lobby::Lobby};
-use crate::store::{Account, Peer, RequireProof, Shelf};
+use super::{connection::Connection, lobby::Lobby, presence::Parcel};
+use crate::store::{Account, Peer, RequireProof, Shelf, session::Elsewhere};
 
 /// What a connection that is let in is told.
 pub(crate) const VERIFIED: &str = "peer is verified";
@@ -35,6 +36,9 @@ pub(crate) struct Circle {
 struct State {
     account: Option<Account>,
     members: HashMap<Fingerprint, Member>,
+    /// Connections of the user's peers at other replicas, and which reading of theirs this is.
+    elsewhere: HashMap<Fingerprint, SmallVec<[Elsewhere; 1]>>,
+    reading: u64,
     /// Peers that are being revoked: shut before the commit, for the time until it is applied.
     fences: SmallVec<[Fence; 1]>,
 }
@@ -56,10 +60,21 @@ struct Member {
 }
 
 /// What became of an envelope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Forwarded {
     /// Queued for a connection of the target.
     Sent,
+    /// To be passed on to these replicas.
+    Elsewhere {
+        /// Where the target is connected.
+        nodes: SmallVec<[Uuid; 1]>,
+        /// Its fingerprint.
+        target: Fingerprint,
+        /// Only connections that have proven it receive anything.
+        proven_only: bool,
+        /// It was queued for a connection here as well.
+        sent: bool,
+    },
     /// The sender may not send.
     Blocked,
     /// The target is one of the user's, but not there.
@@ -103,6 +118,7 @@ impl Circle {
         if !state.admits(connection) {
             // Under the lock, so that an approval finds it there.
             lobby.enter(connection);
+            connection.place.wait();
             connection.wait(state.reason(&connection.fp));
             if connection.line.is_closed() {
                 lobby.leave(connection); // it ended on the way
@@ -126,7 +142,7 @@ impl Circle {
         member.links.retain(|link| !Arc::ptr_eq(link, connection));
         if before > 0 && member.links.is_empty() {
             member.peer.last_seen = Some(now);
-            state.announce(&connection.fp);
+            state.announce_if_changed(&connection.fp);
         }
     }
 
@@ -241,20 +257,59 @@ impl Circle {
         if !state.is_open(member) {
             return Forwarded::Offline;
         }
-        let from = Source { fp: source.peer.fp.as_str(), name: &source.peer.name };
-        let mut frames: [Option<Frame>; 2] = [None, None];
-        let mut sent = false;
         // Once one connection has proven the fingerprint, nobody else receives under it.
-        let proven = member.links.iter().any(|link| link.is_proven());
-        for link in member.links.iter().filter(|link| !proven || link.is_proven()) {
-            let frame = frames[link.dialect as usize].get_or_insert_with(|| {
-                Frame::text_with(capacity, |out| {
-                    encode::envelope(link.dialect, from, envelope, out);
-                })
-            });
-            sent |= link.line.send(frame.clone());
+        let others = state.elsewhere.get(&member.peer.fp).filter(|others| !others.is_empty());
+        let proven_only = member.links.iter().any(|link| link.is_proven())
+            || others.is_some_and(|others| others.iter().any(|one| one.is_in && one.proven));
+        let sent = hand_over(&source.peer, member, envelope, capacity, proven_only);
+        let mut nodes: SmallVec<[Uuid; 1]> = SmallVec::new();
+        for one in others.into_iter().flatten().filter(|one| one.is_in) {
+            if (one.proven || !proven_only) && !nodes.contains(&one.node) {
+                nodes.push(one.node);
+            }
         }
-        if sent { Forwarded::Sent } else { Forwarded::Offline }
+        match nodes.is_empty() {
+            false => {
+                Forwarded::Elsewhere { nodes, target: member.peer.fp.clone(), proven_only, sent }
+            }
+            true if sent => Forwarded::Sent,
+            true => Forwarded::Offline,
+        }
+    }
+
+    /// Takes an envelope that came over the bus; `false` when nobody here gets it.
+    pub(super) fn receive(&self, parcel: &Parcel, envelope: &Envelope<'_>) -> bool {
+        let state = self.state.lock();
+        let open = |fp: &str| state.members.get(fp).filter(|member| state.is_open(member));
+        let (Some(source), Some(member)) = (open(&parcel.from), open(&parcel.to)) else {
+            return false;
+        };
+        let proven = parcel.proven_only || member.links.iter().any(|link| link.is_proven());
+        let capacity = encode::envelope_capacity(parcel.text.len());
+        hand_over(&source.peer, member, envelope, capacity, proven)
+    }
+
+    /// Takes over which peers are connected elsewhere; older readings change nothing. Tells
+    /// everybody concerned unless `quiet`ly noted for the change that follows.
+    pub(super) fn note_elsewhere<'e>(
+        &self,
+        reading: u64,
+        found: impl Iterator<Item = &'e Elsewhere>,
+        tell: bool,
+    ) {
+        let mut state = self.state.lock();
+        if reading <= state.reading {
+            return;
+        }
+        state.reading = reading;
+        state.elsewhere.clear();
+        for one in found {
+            state.elsewhere.entry(one.fp.clone()).or_default().push(one.clone());
+        }
+        if tell {
+            let verified: Vec<Fingerprint> = state.verified().map(|peer| peer.fp.clone()).collect();
+            verified.iter().for_each(|fp| state.announce_if_changed(fp));
+        }
     }
 
     /// The user's peers, as a connection of `dialect` is told them.
@@ -268,9 +323,10 @@ impl Circle {
         state.members.get(&connection.fp).is_some_and(|member| state.is_open(member))
     }
 
-    /// Which of the user's peers are connected, or how often.
-    pub(crate) fn links(&self, fp: &Fingerprint) -> usize {
-        self.state.lock().members.get(fp).map_or(0, |member| member.links.len())
+    /// Whether one of the user's peers is connected, here or elsewhere.
+    pub(crate) fn is_online(&self, fp: &Fingerprint) -> bool {
+        let state = self.state.lock();
+        state.members.get(fp).is_some_and(|member| state.is_online(member))
     }
 }
 
@@ -350,10 +406,22 @@ impl State {
         }
     }
 
+    /// Whether a peer is connected, here or elsewhere. One that waits elsewhere counts as soon as it is
+    /// approved, unless it has to prove itself first.
+    fn is_online(&self, member: &Member) -> bool {
+        !member.links.is_empty()
+            || member.peer.verified
+                && self.elsewhere.get(&member.peer.fp).is_some_and(|others| {
+                    others
+                        .iter()
+                        .any(|one| one.is_in || one.proven || !self.needs_proof(&member.peer))
+                })
+    }
+
     /// Tells everybody that a connection has opened, or only itself when its peer was there.
     fn announce_arrival(&mut self, connection: &Connection) {
         let Some(member) = self.members.get(&connection.fp) else { return };
-        if member.links.len() == 1 {
+        if !member.told_online {
             self.announce(&connection.fp);
         } else if connection.dialect == Dialect::Readme {
             connection.tell(&update(&member.peer, true, true));
@@ -362,10 +430,20 @@ impl State {
 
     /// Tells everybody how a peer is.
     fn announce(&mut self, fp: &Fingerprint) {
+        let Some(online) = self.members.get(fp).map(|member| self.is_online(member)) else {
+            return;
+        };
         if let Some(member) = self.members.get_mut(fp) {
-            member.told_online = !member.links.is_empty();
-            let frame = update(&member.peer, member.peer.verified, member.told_online);
+            member.told_online = online;
+            let frame = update(&member.peer, member.peer.verified, online);
             self.broadcast(&frame);
+        }
+    }
+
+    /// Tells everybody whether a peer is connected, if they know otherwise.
+    fn announce_if_changed(&mut self, fp: &Fingerprint) {
+        if self.members.get(fp).is_some_and(|member| member.told_online != self.is_online(member)) {
+            self.announce(fp);
         }
     }
 
@@ -376,7 +454,7 @@ impl State {
             let (was_verified, same_name) = old.get(*fp).map_or((false, true), |before| {
                 (before.peer.verified, before.peer.name == peer.name)
             });
-            let same_online = member.told_online != member.links.is_empty();
+            let same_online = member.told_online == self.is_online(member);
             // Requests are the user's business, not that of their peers.
             (peer.verified || was_verified)
                 && !(peer.verified == was_verified && same_name && same_online)
@@ -416,20 +494,43 @@ impl State {
         shown.sort_unstable_by(|a, b| {
             (a.peer.created_on, &a.peer.fp).cmp(&(b.peer.created_on, &b.peer.fp))
         });
-        let listed = shown.into_iter().map(|Member { peer, links, .. }| Listed {
-            fp: peer.fp.as_str(),
-            name: &peer.name,
-            kind: &peer.kind,
-            user,
-            verified: peer.verified,
-            online: !links.is_empty(),
-            created_on: peer.created_on,
-            verified_on: peer.verified_on,
-            last_seen: peer.last_seen,
-            properties: &peer.properties,
-        });
+        let listed =
+            shown.into_iter().map(|member| (member, &member.peer)).map(|(member, peer)| Listed {
+                fp: peer.fp.as_str(),
+                name: &peer.name,
+                kind: &peer.kind,
+                user,
+                verified: peer.verified,
+                online: self.is_online(member),
+                created_on: peer.created_on,
+                verified_on: peer.verified_on,
+                last_seen: peer.last_seen,
+                properties: &peer.properties,
+            });
         Frame::text(encode::list(dialect, uid, listed))
     }
+}
+
+/// Queues an envelope for the connections of a member; `false` when there are none.
+fn hand_over(
+    source: &Peer,
+    member: &Member,
+    envelope: &Envelope<'_>,
+    capacity: usize,
+    proven_only: bool,
+) -> bool {
+    let from = Source { fp: source.fp.as_str(), name: &source.name };
+    let mut frames: [Option<Frame>; 2] = [None, None];
+    let mut sent = false;
+    for link in member.links.iter().filter(|link| !proven_only || link.is_proven()) {
+        let frame = frames[link.dialect as usize].get_or_insert_with(|| {
+            Frame::text_with(capacity, |out| {
+                encode::envelope(link.dialect, from, envelope, out);
+            })
+        });
+        sent |= link.line.send(frame.clone());
+    }
+    sent
 }
 
 fn update(peer: &Peer, verified: bool, online: bool) -> Frame {

@@ -14,6 +14,7 @@ use proto::book::{
 use super::{
     circle::{Circle, VERIFIED},
     line::Line,
+    presence::Place,
 };
 use crate::store::peer::Introduction;
 
@@ -27,6 +28,8 @@ pub(crate) struct Connection {
     pub(crate) address: LimitKey,
     /// What the peer said of itself, until it is verified.
     pub(crate) introduction: Introduction,
+    /// Its row, for the other replicas.
+    pub(super) place: Place,
     /// The fingerprint was proven on this connection.
     proven: AtomicBool,
     /// Where it was let in; a connection is let in once and closed when it is put out.
@@ -40,7 +43,7 @@ impl Connection {
         line: Line,
         nonce: String,
         address: LimitKey,
-        proven: bool,
+        (place, proven): (Place, bool),
     ) -> Self {
         Self {
             fp: introduction.fp.clone(),
@@ -49,6 +52,7 @@ impl Connection {
             nonce,
             address,
             introduction,
+            place,
             proven: AtomicBool::new(proven),
             circle: OnceLock::new(),
         }
@@ -88,7 +92,11 @@ impl Connection {
 
     /// Lets it into a circle; `false` when it is in one.
     pub(super) fn let_in(&self, circle: &Arc<Circle>) -> bool {
-        self.circle.set(circle.clone()).is_ok()
+        let is_new = self.circle.set(circle.clone()).is_ok();
+        if is_new {
+            self.place.let_in(&circle.uid);
+        }
+        is_new
     }
 
     /// Whether the fingerprint was proven here.
@@ -99,5 +107,6 @@ impl Connection {
     /// Notes that it was.
     pub(crate) fn set_proven(&self) {
         self.proven.store(true, Ordering::Release);
+        self.place.proven();
     }
 }

@@ -1,8 +1,8 @@
 //! Passing an envelope on, or finding out why it cannot be.
 
-use proto::book::{Envelope, encode, sdp};
+use proto::book::{Dialect, Envelope, encode, sdp};
 
-use super::{book::Book, circle::Forwarded, connection::Connection};
+use super::{book::Book, circle::Forwarded, connection::Connection, presence::Parcel};
 use crate::error::Error;
 
 /// What became of an envelope.
@@ -23,7 +23,7 @@ pub(crate) enum Delivery {
 }
 
 impl Book {
-    /// Passes an envelope of `bytes` on, and counts what became of it.
+    /// Passes on an envelope that came as `text`, and counts what became of it.
     ///
     /// # Errors
     /// [`Error::TooMany`] when the sender names too many targets that its user does not have; the
@@ -32,9 +32,9 @@ impl Book {
         &self,
         from: &Connection,
         envelope: &Envelope<'_>,
-        bytes: usize,
+        text: &[u8],
     ) -> Result<Delivery, Error> {
-        let done = match self.forward(from, envelope, bytes) {
+        let done = match self.forward(from, envelope, text) {
             Some(done) => done,
             // A rare case that would make every future larger.
             None => Box::pin(self.explain(from, envelope)).await?,
@@ -53,12 +53,7 @@ impl Book {
     }
 
     /// `None` when the database has to be asked why it cannot be passed on.
-    fn forward(
-        &self,
-        from: &Connection,
-        envelope: &Envelope<'_>,
-        bytes: usize,
-    ) -> Option<Delivery> {
+    fn forward(&self, from: &Connection, envelope: &Envelope<'_>, text: &[u8]) -> Option<Delivery> {
         let Some(circle) = from.circle() else { return Some(Delivery::Blocked) };
         let Some(target) = envelope.target.as_ref().and_then(|target| target.as_str()) else {
             return Some(Delivery::Unknown);
@@ -68,8 +63,23 @@ impl Book {
         {
             return Some(Delivery::Contradicted);
         }
-        match circle.forward(from, envelope, target, encode::envelope_capacity(bytes)) {
+        match circle.forward(from, envelope, target, encode::envelope_capacity(text.len())) {
             Forwarded::Sent => Some(Delivery::Sent),
+            Forwarded::Elsewhere { nodes, target, proven_only, sent } => {
+                let parcel = Parcel {
+                    uid: circle.uid.clone(),
+                    from: from.fp.as_str().to_owned(),
+                    to: target.as_str().to_owned(),
+                    proven_only,
+                    plan: from.dialect == Dialect::Plan,
+                    text: String::from_utf8_lossy(text).into_owned(),
+                };
+                let passed = self.presence.pass_on(&nodes, parcel);
+                if passed {
+                    self.metrics.elsewhere.inc();
+                }
+                Some(if passed || sent { Delivery::Sent } else { Delivery::Offline })
+            }
             Forwarded::Blocked => Some(Delivery::Blocked),
             Forwarded::Offline => Some(Delivery::Offline),
             Forwarded::Unknown => None,

@@ -86,7 +86,7 @@ async fn refresh(book: &Book, uid: &str, version: Option<i64>) -> Result<(), sql
     }
     let shelf = store::peer::shelf(&book.pool, uid).await?;
     book.metrics.refreshes.inc();
-    book.apply(uid, shelf, None).await;
+    book.bring_up_to_date(uid, shelf, None).await;
     Ok(())
 }
 

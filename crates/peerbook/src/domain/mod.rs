@@ -19,8 +19,10 @@ pub(crate) mod page_metrics;
 pub(crate) mod pairing;
 #[cfg(feature = "webrtc")]
 pub(crate) mod pipe;
+pub(crate) mod presence;
 pub(crate) mod proof;
 pub(crate) mod properties;
+pub(crate) mod replicas;
 pub(crate) mod secret;
 pub(crate) mod token;
 pub(crate) mod totp;

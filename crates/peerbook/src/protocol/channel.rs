@@ -243,7 +243,7 @@ impl ChannelConversation {
         let Some(Message::Envelope(envelope)) = Message::read(message, Dialect::Readme) else {
             return Err(Refusal::Told("peer does not exist"));
         };
-        let done = self.desk.book.deliver(&self.connection, &envelope, message.len()).await?;
+        let done = self.desk.book.deliver(&self.connection, &envelope, message).await?;
         Err(Refusal::Told(match done {
             Delivery::Sent => return Ok(String::new()),
             Delivery::Blocked => "peers are not verified",

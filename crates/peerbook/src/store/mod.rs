@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod mail;
 pub(crate) mod pairing;
 pub(crate) mod peer;
+pub(crate) mod session;
 pub(crate) mod throttle;
 pub(crate) mod token;
 pub(crate) mod totp;

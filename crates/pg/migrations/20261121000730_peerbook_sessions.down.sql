@@ -1,0 +1,1 @@
+DROP TABLE peerbook.session, peerbook.node;
