@@ -230,18 +230,26 @@ impl Book {
         shelf: Option<Shelf>,
         welcome: Option<&Welcome>,
     ) {
+        // A circle that comes into being by this change has to be there before the others are read:
+        // what they tell from then on finds it.
+        if shelf.as_ref().is_some_and(|shelf| self.is_waited_for(shelf)) {
+            self.circle(uid);
+        }
         if let Err(why) = self.look_before(uid).await {
             tracing::debug!(%why, "others' sessions not read");
         }
         self.apply(uid, shelf, welcome).await;
     }
 
+    /// Whether a connection waits here that this lets in.
+    fn is_waited_for(&self, shelf: &Shelf) -> bool {
+        let mut verified = shelf.peers.iter().filter(|peer| peer.verified);
+        verified.any(|peer| !self.lobby.of(&peer.fp).is_empty())
+    }
+
     /// Brings what is in memory up to what was committed.
     async fn apply(&self, uid: &str, shelf: Option<Shelf>, welcome: Option<&Welcome>) {
-        let waited_for = shelf.as_ref().is_some_and(|shelf| {
-            let verified = shelf.peers.iter().filter(|peer| peer.verified);
-            verified.into_iter().any(|peer| !self.lobby.of(&peer.fp).is_empty())
-        });
+        let waited_for = shelf.as_ref().is_some_and(|shelf| self.is_waited_for(shelf));
         let circle = if waited_for { Some(self.circle(uid)) } else { self.known_circle(uid) };
         match circle {
             Some(circle) => circle.apply(shelf, &self.lobby, welcome, self.now()),
