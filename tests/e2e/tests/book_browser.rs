@@ -15,6 +15,7 @@ use testkit::database::Database;
 use testkit::process::{Port, Service};
 use testkit::smtp_sink::SmtpSink;
 use testkit::totp;
+use testkit::turn_server;
 use testkit::webdriver::{Browser, Tab, installed};
 
 mod common;
@@ -37,6 +38,11 @@ struct World {
 
 impl World {
     async fn start() -> anyhow::Result<Option<Self>> {
+        Self::with_turn("turn:127.0.0.1:9").await
+    }
+
+    /// With a TURN server at `urls`.
+    async fn with_turn(urls: &str) -> anyhow::Result<Option<Self>> {
         if let Err(missing) = installed() {
             println!("SKIPPED: {missing}");
             return Ok(None);
@@ -49,6 +55,8 @@ impl World {
             .set("PUBLIC_URL", format!("http://{}", port.address()))
             .set("SMTP_HOST", "127.0.0.1")
             .set("SMTP_PORT", mail.address().port())
+            .set("TURN_SECRET", common::TURN_SECRET)
+            .set("TURN_URLS", urls)
             .start()
             .await?;
         let browser = Browser::start(DESKTOP.0, DESKTOP.1).await?;
@@ -269,4 +277,48 @@ async fn with_codes_the_page_asks_for_one_and_both_documents_clients_talk() -> a
     tablet.is_approved().await?;
     // By name, as the plan has it, and by fingerprint, as the README has it.
     call(&tablet, &desk, "desk").await.context("by name")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_browsers_talk_through_turn_with_credentials_of_peerbook() -> anyhow::Result<()> {
+    if let Err(missing) = turn_server::installed() {
+        println!("SKIPPED: {missing}");
+        return Ok(());
+    }
+    let relay = common::coturn(true).await?;
+    let Some(world) = World::with_turn(&common::turn_urls(&relay)).await? else { return Ok(()) };
+    let (browser, email) = (&world.browser, "ada@example.org");
+    let laptop = world.peer("laptop", email, Dialect::Readme).await?;
+    laptop.is_refused().await?;
+    let phone = world.peer("phone", email, Dialect::Readme).await?;
+    phone.is_refused().await?;
+    let mail = world.mail.next_to(email).await?;
+    let user = browser.new_tab().await?;
+    browser.show(&user).await?;
+    browser.open(&mail.link()).await?;
+    // All of it in sight, not under the bar with the button.
+    browser.emulate(DESKTOP.0, 2_000).await?;
+    let page = Page { browser };
+    page.choose(&laptop.fp, "on").await?;
+    page.choose(&phone.fp, "on").await?;
+    page.save().await?;
+    for peer in [&laptop, &phone] {
+        peer.is_approved().await?;
+        // The secret of the approval is what gets a peer its credentials.
+        let script = "const [book, done] = arguments;
+            const {token} = frames.find((frame) => frame.code === 200);
+            fetch(`${book}/turn?fp=${fp}`, {method: 'POST', headers: {Authorization: `Bearer ${token}`}})
+              .then(async (answer) => {
+                config = {iceServers: await answer.json(), iceTransportPolicy: 'relay'};
+                done(config.iceServers.length);
+              })";
+        browser.show(&peer.tab).await?;
+        let book = format!("http://{}", world.book);
+        ensure!(browser.run_async(script, &json!([book])).await? == 3, "three ways to one server");
+    }
+    call(&laptop, &phone, &phone.fp).await?;
+    browser.show(&laptop.tab).await?;
+    let way = browser.run_async("way().then(arguments[0])", &json!([])).await?;
+    ensure!(way == json!(["relay", "relay"]), "{way}");
+    Ok(())
 }
