@@ -95,7 +95,7 @@ async fn serve_on(
     let lease = Lease::new("peerbook", "session", instance, config.lease.lease_expiry);
     lease.begin(&pool).await?;
     let bus = Bus::start(&config.bus, lease.id(), &pool, cx)?;
-    let presence = Presence::new(lease, bus, pool.clone());
+    let presence = Presence::new(lease, bus, pool.clone(), cx)?;
     let book = Arc::new(Book::new(pool.clone(), presence, settings(&config), cx)?);
     keeper::start(&book, cx);
     replicas::start(&book, config.lease.lease_renewal, cx);

@@ -76,11 +76,18 @@ async fn peers_of_two_replicas_meet(bus: &[(&str, String)]) -> anyhow::Result<()
             frame["source_fp"] == fp.as_str() && frame["peer_update"]["online"] == online
         }
     };
-    from.wait_for(online(&server.fp, true)).await.context("the server is there")?;
+    for (who, other) in [(&mut from, &server), (&mut to, &laptop)] {
+        // Who is let in second learns it from the list.
+        let listed = |peer: &serde_json::Value| peer["fp"] == other.fp && peer["online"] == true;
+        let list = who.wait_for(|frame| frame["peers"].is_array()).await?;
+        if !list["peers"].as_array().is_some_and(|peers| peers.iter().any(listed)) {
+            who.wait_for(online(&other.fp, true)).await.context("the other is there")?;
+        }
+    }
     from.send(&json!({"command": "get_list"})).await?;
     let list = from.wait_for(|frame| frame["peers"].is_array()).await?;
     let peers = list["peers"].as_array().context("a list")?;
-    ensure!(peers.len() == 2, "{list}");
+    ensure!(peers.len() == 2 && peers.iter().all(|peer| peer["online"] == true), "{list}");
 
     // What one says the other hears, in order, and nothing else.
     for round in 0..50 {
@@ -88,9 +95,10 @@ async fn peers_of_two_replicas_meet(bus: &[(&str, String)]) -> anyhow::Result<()
         to.send(&json!({"target": laptop.fp, "answer": round})).await?;
     }
     for round in 0..50 {
-        let offer = to.wait_for(|frame| frame["offer"].is_number()).await?;
+        let offer = to.wait_for(|frame| frame["offer"].is_number()).await.context("an offer")?;
         ensure!(offer["offer"] == round && offer["source_name"] == "laptop", "{offer}");
-        let answer = from.wait_for(|frame| frame["answer"].is_number()).await?;
+        let answer = from.wait_for(|frame| frame["answer"].is_number()).await;
+        let answer = answer.context("an answer")?;
         ensure!(answer["answer"] == round && answer["source_fp"] == server.fp.as_str(), "{answer}");
     }
     ensure!(here.metric("peerbook_envelopes_passed_on_total").await? >= 50.0);
@@ -100,7 +108,8 @@ async fn peers_of_two_replicas_meet(bus: &[(&str, String)]) -> anyhow::Result<()
     let mut again = laptop.connect(here.address(), Dialect::Readme).await?;
     again.wait_for(|frame| frame["code"] == 200).await?;
     again.send(&json!({"target": laptop.fp, "offer": "to myself"})).await?;
-    again.wait_for(|frame| frame["offer"] == "to myself").await?;
+    // To the one that was approved, and so has proven that it is the laptop.
+    from.wait_for(|frame| frame["offer"] == "to myself").await.context("from here to here")?;
     ensure!(here.metric("peerbook_envelopes_passed_on_total").await? == before);
 
     // Going and coming; then dying, which is noticed by the lease.

@@ -214,26 +214,6 @@ impl Book {
         Ok(store::account::ensure(&self.pool, &secret::uid(), email).await?)
     }
 
-    /// Everything a user has: peers, requests, and what was refused; oldest first.
-    ///
-    /// # Errors
-    /// [`Error::UnknownUser`]; the database's.
-    pub(crate) async fn list(&self, uid: &str) -> Result<Vec<Listed>, Error> {
-        let shelf = store::peer::shelf(&self.pool, uid).await?.ok_or(Error::UnknownUser)?;
-        let circle = self.known_circle(uid);
-        let mut names: HashMap<&str, usize> = HashMap::new();
-        for peer in shelf.peers.iter().filter(|peer| !peer.name.is_empty()) {
-            *names.entry(&peer.name).or_default() += 1;
-        }
-        let listed = shelf.peers.iter().map(|peer| Listed {
-            online: circle.as_ref().is_some_and(|circle| circle.is_online(&peer.fp)),
-            waiting: !self.lobby.of(&peer.fp).is_empty(),
-            clashes: names.get(peer.name.as_str()).is_some_and(|count| *count > 1),
-            peer: peer.clone(),
-        });
-        Ok(listed.collect())
-    }
-
     /// Lets a peer in. Its waiting connections hear 200 and may send at once.
     ///
     /// # Errors
@@ -439,7 +419,6 @@ impl Book {
             let (uid, proven) = (&known.account.uid, proof.is_some());
             let place = self.presence.arrive(fp, Some(uid), proven).await?;
             let circle = self.loaded_circle(uid).await?;
-            self.look_elsewhere(std::slice::from_ref(uid)).await?;
             return Ok(Admission { hello, circle: Some(circle), calls, proven, place, mail: None });
         }
         let mail = self.ask_for(&hello, known.map(|known| known.account)).await?;
@@ -573,7 +552,7 @@ impl Book {
         self.circles.lock().get(uid).cloned()
     }
 
-    /// The circle of a user, holding what the tables hold.
+    /// The circle of a user, holding what the tables hold, with who is connected elsewhere now.
     pub(super) async fn loaded_circle(&self, uid: &str) -> Result<Arc<Circle>, Error> {
         // Entered before the tables are read: a change committed after that finds it.
         let circle = self.circle(uid);
@@ -581,6 +560,7 @@ impl Book {
             let shelf = store::peer::shelf(&self.pool, uid).await?;
             circle.apply(shelf, &self.lobby, None, self.now());
         }
+        self.look_elsewhere(&[uid.to_owned()]).await?;
         Ok(circle)
     }
 }

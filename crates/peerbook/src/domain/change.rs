@@ -244,7 +244,7 @@ impl Book {
     /// Whether a connection waits here that this lets in.
     fn is_waited_for(&self, shelf: &Shelf) -> bool {
         let mut verified = shelf.peers.iter().filter(|peer| peer.verified);
-        verified.any(|peer| !self.lobby.of(&peer.fp).is_empty())
+        verified.any(|peer| self.lobby.has(peer.fp.as_str()))
     }
 
     /// Brings what is in memory up to what was committed.

@@ -72,6 +72,8 @@ pub(crate) enum Forwarded {
         target: Fingerprint,
         /// Only connections that have proven it receive anything.
         proven_only: bool,
+        /// Version by which sender and target are verified.
+        version: i64,
         /// It was queued for a connection here as well.
         sent: bool,
     },
@@ -258,19 +260,20 @@ impl Circle {
             return Forwarded::Offline;
         }
         // Once one connection has proven the fingerprint, nobody else receives under it.
-        let others = state.elsewhere.get(&member.peer.fp).filter(|others| !others.is_empty());
-        let proven_only = member.links.iter().any(|link| link.is_proven())
-            || others.is_some_and(|others| others.iter().any(|one| one.is_in && one.proven));
+        let others = || state.elsewhere_of(member);
+        let proven_only =
+            member.links.iter().any(|link| link.is_proven()) || others().any(|one| one.proven);
         let sent = hand_over(&source.peer, member, envelope, capacity, proven_only);
         let mut nodes: SmallVec<[Uuid; 1]> = SmallVec::new();
-        for one in others.into_iter().flatten().filter(|one| one.is_in) {
-            if (one.proven || !proven_only) && !nodes.contains(&one.node) {
+        for one in others().filter(|one| one.proven || !proven_only) {
+            if !nodes.contains(&one.node) {
                 nodes.push(one.node);
             }
         }
         match nodes.is_empty() {
             false => {
-                Forwarded::Elsewhere { nodes, target: member.peer.fp.clone(), proven_only, sent }
+                let (target, version) = (member.peer.fp.clone(), state.version());
+                Forwarded::Elsewhere { nodes, target, proven_only, version, sent }
             }
             true if sent => Forwarded::Sent,
             true => Forwarded::Offline,
@@ -348,13 +351,7 @@ impl State {
     }
 
     fn needs_proof(&self, peer: &Peer) -> bool {
-        let policy = self.account.as_ref().map_or(RequireProof::All, |a| a.require_proof);
-        let demanded = match policy {
-            RequireProof::None => false,
-            RequireProof::New => peer.needs_proof,
-            RequireProof::All => true,
-        };
-        demanded || peer.bearer_used
+        needs_proof(self.account.as_ref().map_or(RequireProof::All, |a| a.require_proof), peer)
     }
 
     fn admits(&self, connection: &Connection) -> bool {
@@ -406,16 +403,17 @@ impl State {
         }
     }
 
-    /// Whether a peer is connected, here or elsewhere. One that waits elsewhere counts as soon as it is
-    /// approved, unless it has to prove itself first.
+    /// Whether a peer is connected, here or elsewhere.
     fn is_online(&self, member: &Member) -> bool {
         !member.links.is_empty()
-            || member.peer.verified
-                && self.elsewhere.get(&member.peer.fp).is_some_and(|others| {
-                    others
-                        .iter()
-                        .any(|one| one.is_in || one.proven || !self.needs_proof(&member.peer))
-                })
+            || member.peer.verified && self.elsewhere_of(member).next().is_some()
+    }
+
+    /// Connections of a verified peer at other replicas.
+    fn elsewhere_of(&self, member: &Member) -> impl Iterator<Item = &Elsewhere> {
+        let needs_proof = self.needs_proof(&member.peer);
+        let all = self.elsewhere.get(&member.peer.fp).into_iter().flatten();
+        all.filter(move |one| one.may_be_in(needs_proof))
     }
 
     /// Tells everybody that a connection has opened, or only itself when its peer was there.
@@ -509,6 +507,16 @@ impl State {
             });
         Frame::text(encode::list(dialect, uid, listed))
     }
+}
+
+/// Whether connections of a peer have to prove its fingerprint under its user's policy.
+pub(super) fn needs_proof(policy: RequireProof, peer: &Peer) -> bool {
+    let demanded = match policy {
+        RequireProof::None => false,
+        RequireProof::New => peer.needs_proof,
+        RequireProof::All => true,
+    };
+    demanded || peer.bearer_used
 }
 
 /// Queues an envelope for the connections of a member; `false` when there are none.

@@ -65,12 +65,13 @@ impl Book {
         }
         match circle.forward(from, envelope, target, encode::envelope_capacity(text.len())) {
             Forwarded::Sent => Some(Delivery::Sent),
-            Forwarded::Elsewhere { nodes, target, proven_only, sent } => {
+            Forwarded::Elsewhere { nodes, target, proven_only, version, sent } => {
                 let parcel = Parcel {
                     uid: circle.uid.clone(),
                     from: from.fp.as_str().to_owned(),
                     to: target.as_str().to_owned(),
                     proven_only,
+                    version,
                     plan: from.dialect == Dialect::Plan,
                     text: String::from_utf8_lossy(text).into_owned(),
                 };

@@ -77,7 +77,11 @@ async fn look_for_changes(book: &Book, back_s: f64) -> Result<(), sqlx::Error> {
 }
 
 /// Reads a user again whose version has grown.
-async fn refresh(book: &Book, uid: &str, version: Option<i64>) -> Result<(), sqlx::Error> {
+pub(super) async fn refresh(
+    book: &Book,
+    uid: &str,
+    version: Option<i64>,
+) -> Result<(), sqlx::Error> {
     let circle = book.known_circle(uid);
     let known = circle.as_ref().map_or(0, |circle| circle.version());
     let concerns_us = circle.is_some() || !book.lobby.is_empty();

@@ -73,6 +73,11 @@ impl Lobby {
         self.waiting.lock().get(fp).cloned().unwrap_or_default()
     }
 
+    /// Whether somebody waits under a fingerprint.
+    pub(crate) fn has(&self, fp: &str) -> bool {
+        self.waiting.lock().contains_key(fp)
+    }
+
     /// Whether nobody waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.lock().is_empty()

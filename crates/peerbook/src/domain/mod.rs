@@ -15,8 +15,9 @@ pub(crate) mod keeper;
 pub(crate) mod line;
 pub(crate) mod lobby;
 pub(crate) mod mail;
+pub(crate) mod overview;
 pub(crate) mod page_metrics;
-pub(crate) mod pairing;
+mod pairing;
 #[cfg(feature = "webrtc")]
 pub(crate) mod pipe;
 pub(crate) mod presence;

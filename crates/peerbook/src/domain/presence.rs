@@ -17,29 +17,36 @@ use bus::{Bus, Topic};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pg::Lease;
+use prometheus::{IntGauge, register_int_gauge_with_registry};
 use proto::book::{Dialect, Fingerprint};
 use serde::{Deserialize, Serialize};
+use service::Context;
 use sqlx::PgPool;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use crate::store::session::{self, Elsewhere, Session};
 
 /// Rows written at a time.
 const CHUNK: usize = 1_000;
+/// Rows that may wait to be written; while as many do, no connection is opened.
+const BEHIND: usize = 200_000;
 
 /// This process among its replicas.
 pub(crate) struct Presence {
     pub(crate) lease: Lease,
     pub(crate) bus: Bus,
     pool: PgPool,
+    cx: Context,
     numbers: AtomicI64,
     /// Orders what was read of the others; see [`Presence::read`].
     reads: AtomicU64,
     /// Connections open here. Bounded by what the port takes.
     open: Mutex<HashMap<i64, Session>>,
-    /// Numbers whose row is not as `open` has it, each with the users that have to be told.
+    /// Numbers whose row is not as `open` has it, each with the users that have to be told. Locked after
+    /// `open`, never before it. Bounded by [`BEHIND`] and what is open.
     behind: Mutex<HashMap<i64, HashSet<String>>>,
+    waiting_rows: IntGauge,
     changed: Notify,
 }
 
@@ -71,6 +78,8 @@ pub(crate) struct Parcel {
     pub(crate) to: String,
     /// Only connections that have proven the fingerprint receive it.
     pub(crate) proven_only: bool,
+    /// Version of the user by which both are verified.
+    pub(crate) version: i64,
     /// The sender speaks the plan's dialect.
     pub(crate) plan: bool,
     /// The message as it came.
@@ -85,36 +94,58 @@ impl Parcel {
 }
 
 impl Presence {
-    pub(crate) fn new(lease: Lease, bus: Bus, pool: PgPool) -> Self {
-        Self {
+    /// # Errors
+    /// When a metric's name is taken.
+    pub(crate) fn new(
+        lease: Lease,
+        bus: Bus,
+        pool: PgPool,
+        cx: &Context,
+    ) -> prometheus::Result<Self> {
+        Ok(Self {
             lease,
             bus,
             pool,
+            cx: cx.clone(),
+            waiting_rows: register_int_gauge_with_registry!(
+                "peerbook_session_rows_waiting",
+                "Connections whose row is not written as it should be.",
+                cx.metrics
+            )?,
             numbers: AtomicI64::new(1),
             reads: AtomicU64::new(1),
             open: Mutex::default(),
             behind: Mutex::default(),
             changed: Notify::new(),
-        }
+        })
     }
 
     /// Writes the row of a connection that is about to be opened, for a user or to wait.
     ///
     /// # Errors
-    /// The database's.
+    /// The database's, also when it is too far behind.
     pub(crate) async fn arrive(
         self: &Arc<Self>,
         fp: &Fingerprint,
         uid: Option<&str>,
         proven: bool,
-    ) -> Result<Place, sqlx::Error> {
+    ) -> Result<Place, pg::Error> {
+        if self.behind.lock().len() >= BEHIND {
+            return Err(pg::Error::Busy);
+        }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let row = Session { number, fp: fp.clone(), uid: uid.map(str::to_owned), proven };
         self.open.lock().insert(number, row.clone());
-        // Made before the row is: whatever happens meanwhile, the row goes with it.
+        // Made before the row is, and dropped after it was written: the row goes with it. In a task
+        // of its own, because who connects may go away while the database has the row in hand.
         let place = Place { presence: self.clone(), number };
-        session::write(&self.pool, self.bus.node(), &[row]).await?;
-        Ok(place)
+        let (answer, answered) = oneshot::channel();
+        self.cx.spawn("arrival", async move {
+            let presence = &place.presence;
+            let written = session::write(&presence.pool, presence.bus.node(), &[row]).await;
+            let _ = answer.send(written.map(|()| place)); // nobody may be waiting
+        });
+        Ok(answered.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
     }
 
     /// What other replicas have of these users' peers, with a number that grows: a reading is in force
@@ -148,7 +179,8 @@ impl Presence {
 
     /// Whether every row is as it should be, and there is none.
     pub(crate) fn is_over(&self) -> bool {
-        self.behind.lock().is_empty() && self.open.lock().is_empty()
+        let open = self.open.lock();
+        open.is_empty() && self.behind.lock().is_empty()
     }
 
     /// Writes what is behind, then tells the others.
@@ -159,6 +191,7 @@ impl Presence {
         loop {
             let some: Vec<(i64, HashSet<String>)> = {
                 let mut behind = self.behind.lock();
+                self.waiting_rows.set(i64::try_from(behind.len()).unwrap_or(i64::MAX));
                 let numbers: Vec<i64> = behind.keys().copied().take(CHUNK).collect();
                 numbers.into_iter().filter_map(|at| behind.remove_entry(&at)).collect()
             };

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     book::Book,
+    keeper,
     presence::{self, Note, Parcel},
 };
 
@@ -34,10 +35,10 @@ struct ToDo {
 
 /// Starts everything, until the drain is over.
 pub(crate) fn start(book: &Arc<Book>, renewal: Duration, cx: &Context) {
-    let draining = cx.stop.draining();
-    cx.spawn_essential("lease", keep_lease(book.clone(), renewal, draining.clone()));
-    cx.spawn_essential("sessions", write_rows(book.clone(), cx.stop.clone()));
     let to_do = Arc::new(ToDo::default());
+    let over = book.presence_over.clone();
+    cx.spawn_essential("lease", keep_lease(book.clone(), to_do.clone(), renewal, over));
+    cx.spawn_essential("sessions", write_rows(book.clone(), cx.stop.clone()));
     let (looking, ending) = (look(book.clone(), to_do.clone()), cx.stop.killed().clone());
     let heard = hear(book.clone(), to_do);
     let work = async move {
@@ -50,10 +51,18 @@ pub(crate) fn start(book: &Arc<Book>, renewal: Duration, cx: &Context) {
     });
 }
 
-async fn keep_lease(book: Arc<Book>, renewal: Duration, stop: CancellationToken) {
+impl ToDo {
+    fn add(&self, users: Vec<String>) {
+        self.users.lock().extend(users);
+        self.more.notify_one();
+    }
+}
+
+/// Renews the lease for as long as there are connections, in the drain too.
+async fn keep_lease(book: Arc<Book>, to_do: Arc<ToDo>, renewal: Duration, over: CancellationToken) {
     let mut ticks = interval(renewal);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+    while over.run_until_cancelled(ticks.tick()).await.is_some() {
         match book.presence.lease.renew(&book.pool).await {
             Ok(renewal) => {
                 if !renewal.kept {
@@ -63,7 +72,7 @@ async fn keep_lease(book: Arc<Book>, renewal: Duration, stop: CancellationToken)
                 if renewal.swept > 0 {
                     tracing::info!(sessions = renewal.swept, "swept what a dead process left");
                     book.presence.tell_all();
-                    look_at_all(&book).await;
+                    to_do.add(book.users_here());
                 }
             }
             Err(why) => tracing::warn!(%why, "lease not renewed"),
@@ -110,13 +119,12 @@ async fn hear(book: Arc<Book>, to_do: Arc<ToDo>) {
                 Some(Note::Look(uid)) if book.known_circle(&uid).is_some() => vec![uid],
                 Some(Note::Look(_)) | None => continue,
                 Some(Note::Envelope(parcel)) => {
-                    take(&book, &parcel);
+                    take(&book, &parcel).await;
                     continue;
                 }
             },
         };
-        to_do.users.lock().extend(users);
-        to_do.more.notify_one();
+        to_do.add(users);
     }
 }
 
@@ -133,20 +141,22 @@ async fn look(book: Arc<Book>, to_do: Arc<ToDo>) {
     }
 }
 
-async fn look_at_all(book: &Book) {
-    for some in book.users_here().chunks(CHUNK) {
-        if let Err(why) = book.look_elsewhere(some).await {
-            tracing::debug!(%why, "others' sessions not read");
-        }
+/// Delivers what another replica's peer sent. Everything is judged again by what this replica knows,
+/// which is brought up to what the other one knew: its target may be waiting here for the approval.
+async fn take(book: &Book, parcel: &Parcel) {
+    let known = || book.known_circle(&parcel.uid);
+    let is_here = || known().is_some() || book.lobby.has(&parcel.to);
+    if known().map_or(0, |circle| circle.version()) < parcel.version
+        && is_here()
+        && let Err(why) = keeper::refresh(book, &parcel.uid, Some(parcel.version)).await
+    {
+        tracing::debug!(%why, "user of an envelope not read");
     }
-}
-
-/// Delivers what another replica's peer sent. Everything is judged again by what this replica knows.
-fn take(book: &Book, parcel: &Parcel) {
-    let Some(circle) = book.known_circle(&parcel.uid) else { return };
     let text = parcel.text.as_bytes();
-    let Some(Message::Envelope(envelope)) = Message::read(text, parcel.dialect()) else { return };
-    if circle.receive(parcel, &envelope) {
+    if let Some(circle) = known()
+        && let Some(Message::Envelope(envelope)) = Message::read(text, parcel.dialect())
+        && circle.receive(parcel, &envelope)
+    {
         book.metrics.taken.inc();
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Session {
     pub(crate) proven: bool,
 }
 
-/// A connection of another process, as one user's peer.
+/// Connections of another process that are alike, as one user's peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Elsewhere {
     pub(crate) uid: String,
@@ -25,6 +25,14 @@ pub(crate) struct Elsewhere {
     /// It was let in as this user's peer; else it waits.
     pub(crate) is_in: bool,
     pub(crate) proven: bool,
+}
+
+impl Elsewhere {
+    /// Whether it is in, its peer being verified. One that waits counts, unless it has to prove its
+    /// fingerprint first: it is about to be let in.
+    pub(crate) fn may_be_in(&self, needs_proof: bool) -> bool {
+        self.is_in || self.proven || !needs_proof
+    }
 }
 
 /// Notes connections, or what has changed about them.
@@ -59,14 +67,14 @@ pub(crate) async fn forget(pool: &PgPool, node: Uuid, numbers: &[i64]) -> Result
         .map(drop)
 }
 
-/// Connections at other processes of the peers of these users.
+/// Connections at other processes of the peers of these users; those alike are one.
 pub(crate) async fn elsewhere(
     pool: &PgPool,
     node: Uuid,
     uids: &[String],
 ) -> Result<Vec<Elsewhere>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT p.uid, s.fp, uuid_send(s.node) AS node, s.uid IS NOT NULL AS is_in, s.proven
+        "SELECT DISTINCT p.uid, s.fp, uuid_send(s.node) AS node, s.uid IS NOT NULL AS is_in, s.proven
          FROM peerbook.peer AS p JOIN peerbook.session AS s ON s.fp = p.fp
          WHERE p.uid = ANY($2) AND s.node <> $1::text::uuid AND (s.uid IS NULL OR s.uid = p.uid)",
     )
