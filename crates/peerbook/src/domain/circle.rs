@@ -192,6 +192,7 @@ impl Circle {
             }
             state.members.insert(member.peer.fp.clone(), member);
         }
+        state.see_elsewhere();
         state.put_out_the_rejected();
         self.let_in_the_approved(&mut state, &old, lobby, welcome, now);
         for gone in old.values().filter(|gone| !state.members.contains_key(&gone.peer.fp)) {
@@ -299,15 +300,23 @@ impl Circle {
         reading: u64,
         found: impl Iterator<Item = &'e Elsewhere>,
         tell: bool,
+        now: i64,
     ) {
-        let mut state = self.state.lock();
+        let state = &mut *self.state.lock();
         if reading <= state.reading {
             return;
         }
         state.reading = reading;
-        state.elsewhere.clear();
+        let before = std::mem::take(&mut state.elsewhere);
         for one in found {
             state.elsewhere.entry(one.fp.clone()).or_default().push(one.clone());
+        }
+        state.see_elsewhere();
+        for (fp, others) in before {
+            let gone = others.iter().any(|one| one.is_in) && !state.elsewhere.contains_key(&fp);
+            if gone && let Some(member) = state.members.get_mut(&fp) {
+                member.peer.last_seen = Some(now);
+            }
         }
         if tell {
             let verified: Vec<Fingerprint> = state.verified().map(|peer| peer.fp.clone()).collect();
@@ -407,6 +416,16 @@ impl State {
     fn is_online(&self, member: &Member) -> bool {
         !member.links.is_empty()
             || member.peer.verified && self.elsewhere_of(member).next().is_some()
+    }
+
+    /// Notes when those who are in elsewhere came.
+    fn see_elsewhere(&mut self) {
+        for (fp, others) in &self.elsewhere {
+            let came = others.iter().filter(|one| one.is_in).map(|one| one.since).max();
+            if let Some(member) = self.members.get_mut(fp) {
+                member.peer.last_seen = member.peer.last_seen.max(came);
+            }
+        }
     }
 
     /// Connections of a verified peer at other replicas.

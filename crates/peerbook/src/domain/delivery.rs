@@ -34,9 +34,13 @@ impl Book {
         envelope: &Envelope<'_>,
         text: &[u8],
     ) -> Result<Delivery, Error> {
+        // The rare cases ask the database, and would make every future larger.
         let done = match self.forward(from, envelope, text) {
+            Some(Delivery::Offline) => Box::pin(self.look_and_forward(from, envelope, text)).await,
+            done => done,
+        };
+        let done = match done {
             Some(done) => done,
-            // A rare case that would make every future larger.
             None => Box::pin(self.explain(from, envelope)).await?,
         };
         let metrics = &self.metrics;
@@ -84,6 +88,24 @@ impl Book {
             Forwarded::Blocked => Some(Delivery::Blocked),
             Forwarded::Offline => Some(Delivery::Offline),
             Forwarded::Unknown => None,
+        }
+    }
+
+    /// Forwards to a peer that seems not to be there: it may just have been greeted elsewhere, which
+    /// its row says before the other replica does.
+    async fn look_and_forward(
+        &self,
+        from: &Connection,
+        envelope: &Envelope<'_>,
+        text: &[u8],
+    ) -> Option<Delivery> {
+        let circle = from.circle()?;
+        if self.pay_errand(&from.fp).is_err() {
+            return Some(Delivery::Offline);
+        }
+        match self.look_elsewhere(std::slice::from_ref(&circle.uid)).await {
+            Ok(()) => self.forward(from, envelope, text),
+            Err(_) => Some(Delivery::Offline), // as far as anybody can tell
         }
     }
 

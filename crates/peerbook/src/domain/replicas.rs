@@ -175,7 +175,8 @@ impl Book {
         let (number, found) = self.presence.read(uids).await?;
         for uid in uids {
             if let Some(circle) = self.known_circle(uid) {
-                circle.note_elsewhere(number, found.iter().filter(|one| one.uid == *uid), true);
+                let theirs = found.iter().filter(|one| one.uid == *uid);
+                circle.note_elsewhere(number, theirs, true, self.now());
             }
         }
         Ok(())
@@ -188,7 +189,7 @@ impl Book {
     pub(super) async fn look_before(&self, uid: &str) -> Result<(), sqlx::Error> {
         if let Some(circle) = self.known_circle(uid) {
             let (number, found) = self.presence.read(&[uid.to_owned()]).await?;
-            circle.note_elsewhere(number, found.iter(), false);
+            circle.note_elsewhere(number, found.iter(), false, self.now());
         }
         Ok(())
     }

@@ -25,6 +25,8 @@ pub(crate) struct Elsewhere {
     /// It was let in as this user's peer; else it waits.
     pub(crate) is_in: bool,
     pub(crate) proven: bool,
+    /// When the last of them opened, in Unix seconds.
+    pub(crate) since: i64,
 }
 
 impl Elsewhere {
@@ -74,9 +76,11 @@ pub(crate) async fn elsewhere(
     uids: &[String],
 ) -> Result<Vec<Elsewhere>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT DISTINCT p.uid, s.fp, uuid_send(s.node) AS node, s.uid IS NOT NULL AS is_in, s.proven
+        "SELECT p.uid, s.fp, uuid_send(s.node) AS node, s.uid IS NOT NULL AS is_in, s.proven,
+                extract(epoch FROM max(s.since))::bigint AS since
          FROM peerbook.peer AS p JOIN peerbook.session AS s ON s.fp = p.fp
-         WHERE p.uid = ANY($2) AND s.node <> $1::text::uuid AND (s.uid IS NULL OR s.uid = p.uid)",
+         WHERE p.uid = ANY($2) AND s.node <> $1::text::uuid AND (s.uid IS NULL OR s.uid = p.uid)
+         GROUP BY p.uid, s.fp, s.node, s.uid IS NOT NULL, s.proven",
     )
     .bind(node.to_string())
     .bind(uids)
@@ -91,6 +95,7 @@ pub(crate) async fn elsewhere(
             node: Uuid::from_slice(&node).map_err(|_| wrong("not a node"))?,
             is_in: row.try_get("is_in")?,
             proven: row.try_get("proven")?,
+            since: row.try_get("since")?,
         })
     };
     rows.iter().map(read).collect()
