@@ -76,7 +76,7 @@ start() {
         port=$(free_port)
         if as_user "$programs/pg_ctl" -D "$directory/data" -w -t 60 -l "$directory/data/log" -o "-p $port \
             -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=400 \
-            -c fsync=off -c full_page_writes=off -c jit=off -c max_locks_per_transaction=256 \
+            -c fsync=off -c full_page_writes=off -c jit=off -c max_locks_per_transaction=256 -c authentication_timeout=10s \
             -c shared_buffers=256MB -c autovacuum_naptime=20s" start >/dev/null; then
             url="postgres://postgres:$password@127.0.0.1:$port/postgres"
             (umask 077 && printf '%s\n' "$url" >"$directory/url")

@@ -1,8 +1,18 @@
 //! A database of its own for every test.
 
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
 use anyhow::Context as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+
+/// How long the end of a database is waited for.
+///
+/// A connection that was being made when the test ended is answered by nobody while its thread waits
+/// here, and Postgres waits for it before it drops anything. It ends with the test's process, and then
+/// the server does what it was told, whether anybody still listens or not.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A migrated, empty database in the server that `DATABASE_URL` names; dropped with its owner.
 #[derive(Debug)]
@@ -57,16 +67,19 @@ impl Drop for Database {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let server = self.server.clone();
         // A drop may run inside a runtime, which cannot be blocked; hence a thread with its own.
-        let dropping = std::thread::spawn(move || {
+        let (done, ended) = channel();
+        std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
+            let dropped = runtime.block_on(async {
                 let mut admin = server.connect().await?;
                 sqlx::query(AssertSqlSafe(statement)).execute(&mut admin).await?;
                 admin.close().await?;
                 anyhow::Ok(())
-            })
+            });
+            let _ = done.send(()); // nobody may wait any more
+            dropped
         });
         // A server that is gone took the database with it.
-        let _ = dropping.join();
+        let _ = ended.recv_timeout(LAST_WORDS);
     }
 }
