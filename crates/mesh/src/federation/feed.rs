@@ -5,6 +5,7 @@
 //! what was heard already is left out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use pg::{Wake, Wakeups};
 use proto::mesh::Room;
 use proto::mesh::link::Post;
 use service::Context;
+use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -30,29 +32,31 @@ const FORWARD_MS: i64 = 20_000;
 
 /// Starts telling and hearing.
 pub(crate) fn start(app: &Arc<App>, mut untold: mpsc::Receiver<i64>, cx: &Context) {
-    let teller = app.clone();
+    // Without the app: its end, with the last request, closes the queue.
+    let (pool, replica, owner) = (app.pool.clone(), app.replica.clone(), Arc::downgrade(app));
+    let killed = app.stop.killed().clone();
     cx.spawn("mesh-feed-out", async move {
         let work = async {
             let mut numbers = Vec::new();
             while untold.recv_many(&mut numbers, UNTOLD).await > 0 {
-                let missing = teller.overrun.swap(false, std::sync::atomic::Ordering::Relaxed);
-                let mut payloads = announce(&teller.replica, std::mem::take(&mut numbers));
+                let overrun = |app: Arc<App>| app.overrun.swap(false, Ordering::Relaxed);
+                let missing = owner.upgrade().is_some_and(overrun);
+                let mut payloads = announce(&replica, std::mem::take(&mut numbers));
                 if missing {
-                    payloads = vec![announce_all(&teller.replica)];
+                    payloads = vec![announce_all(&replica)];
                 }
                 for payload in payloads {
-                    tell(&teller, POSTS, &payload).await;
+                    tell(&pool, POSTS, &payload).await;
                 }
             }
         };
-        let _: Option<()> = teller.stop.killed().run_until_cancelled(work).await;
+        let _: Option<()> = killed.run_until_cancelled(work).await;
     });
     let spawn = |name, task| cx.spawn(name, task);
     let channels = &[POSTS, INTEREST, ACKS];
     let wakeups = Wakeups::start(&app.pool, channels, app.stop.draining().clone(), spawn);
-    let hearer = app.clone();
+    let (mut wakes, hearer) = (wakeups.subscribe(), app.clone());
     cx.spawn("mesh-feed-in", async move {
-        let mut wakes = wakeups.subscribe();
         while let Some(wake) = wakes.next().await {
             hear(&hearer, wake).await;
         }
@@ -60,8 +64,8 @@ pub(crate) fn start(app: &Arc<App>, mut untold: mpsc::Receiver<i64>, cx: &Contex
 }
 
 /// Tells the other replicas, again and again until the database takes it.
-async fn tell(app: &App, channel: &str, payload: &str) {
-    while replica::tell(&app.pool, channel, payload).await.is_err() {
+async fn tell(pool: &PgPool, channel: &str, payload: &str) {
+    while replica::tell(pool, channel, payload).await.is_err() {
         sleep(AGAIN).await;
     }
 }

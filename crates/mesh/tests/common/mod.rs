@@ -28,7 +28,6 @@ pub(crate) fn settings(builder: Builder, database: &Database) -> Builder {
         // One price, and room for listeners, however busy the machine is.
         .set("LOAD_FILE", "/dev/null")
         .set("POW_MIN", 8)
-        .set("POW_MAX", 8)
         .set("ID_BITS", 8)
         .set("NETWORK", "test")
         .set("ALLOW_PRIVATE", 1)
