@@ -91,7 +91,7 @@ async fn a_dump_moves_to_another_database_with_everything_in_it() -> Outcome {
     done(&place, from, &["db", "psql", "--", "-qc", pin])?;
     // One table in the schema of every service: nobody's data may be left out.
     for schema in pg::SCHEMAS {
-        let table = format!("CREATE TABLE {schema}.probe AS SELECT 7 AS seven");
+        let table = format!("CREATE TABLE {schema}.keepsake AS SELECT 7 AS seven");
         done(&place, from, &["db", "psql", "--", "-qc", &table])?;
     }
     let made = done(&place, from, &["db", "backup", "--json"])?;
@@ -103,7 +103,7 @@ async fn a_dump_moves_to_another_database_with_everything_in_it() -> Outcome {
     assert!(done(&place, to, &["identity", "list"])?.contains("alice"));
     let pool = PgPool::connect(to).await?;
     for schema in pg::SCHEMAS {
-        let sql = format!("SELECT seven FROM {schema}.probe");
+        let sql = format!("SELECT seven FROM {schema}.keepsake");
         let seven: i32 = query_scalar(AssertSqlSafe(sql)).fetch_one(&pool).await?;
         assert_eq!(seven, 7, "{schema}");
     }
