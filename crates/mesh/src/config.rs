@@ -38,7 +38,7 @@ pub(crate) struct MeshArgs {
     /// Keys of the nodes to link with under `allowlist`, 64 hexadecimal digits each.
     #[arg(long, env = "ALLOW_KEYS", value_name = "HEX", value_delimiter = ',')]
     pub(crate) allow_keys: Vec<Key>,
-    /// Nodes to start from besides what the DHT names: https://mesh.example.org,…
+    /// Nodes to start from besides what the DHT names: `https://mesh.example.org,…`
     #[arg(long, env = "PEERS", value_name = "URL", value_delimiter = ',')]
     pub(crate) peers: Vec<String>,
     /// Key of a private network, 64 hexadecimal digits: nodes without it neither find it nor link.
