@@ -218,7 +218,7 @@ pub(crate) struct DoctorArgs {
     #[arg(long, env = "TURN_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub(crate) turn_password: Option<String>,
 
-    /// Web server to compare the clock with, such as `https://example.org.`
+    /// Web server to compare the clock with, such as `https://example.org`.
     #[arg(long, value_name = "URL")]
     pub(crate) time_url: Option<String>,
 
