@@ -78,7 +78,8 @@ impl Rules {
 
     /// Whether a port may be connected to.
     pub(crate) fn port(&self, port: u16) -> Result<(), Refused> {
-        if matches!(port, 80 | 443) || port >= 1024 { Ok(()) } else { Err(Refused::Port) }
+        // 448 is where the stack's own HAProxy serves nodes.
+        if matches!(port, 80 | 443 | 448) || port >= 1024 { Ok(()) } else { Err(Refused::Port) }
     }
 
     fn allows(&self, ip: IpAddr) -> bool {
