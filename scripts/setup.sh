@@ -252,10 +252,11 @@ setup_docker() {
     setup_docker_started=
     [ "$(id -u)" = 0 ] || return 1
     local log=${TMPDIR:-/tmp}/switchyard-dockerd.log deadline=$((SECONDS + 60))
-    if ! command -v docker >/dev/null; then setup_packages docker.io; fi
-    if ! docker compose version >/dev/null 2>&1; then setup_command docker-compose docker-compose; fi
     PATH=$PATH:/usr/sbin
     setup_command debootstrap debootstrap
+    # A client alone, as some machines have it, runs nothing.
+    if ! docker info >/dev/null 2>&1; then setup_command dockerd docker.io; fi
+    if ! docker compose version >/dev/null 2>&1; then setup_command docker-compose docker-compose; fi
     if docker info >/dev/null 2>&1; then return; fi
     if [ -d /run/systemd/system ]; then
         systemctl start docker || return 1
