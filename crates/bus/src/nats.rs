@@ -8,6 +8,7 @@ use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -81,6 +82,17 @@ pub(crate) fn server(url: &str) -> Result<Vec<ServerAddr>, Error> {
     url.split(',').map(|part| one(part.trim())).collect()
 }
 
+/// Who logs in, as the first of the URLs that says so has it: the client takes only the addresses from them.
+fn login(servers: &[ServerAddr], options: ConnectOptions) -> ConnectOptions {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let named = servers.iter().find_map(|server| Some((server.username()?, server.password())));
+    match named {
+        Some((user, Some(password))) => options.user_and_password(decoded(user), decoded(password)),
+        Some((token, None)) => options.token(decoded(token)),
+        None => options,
+    }
+}
+
 /// Connects, for ever again, and carries messages both ways until it is over.
 pub(crate) async fn run(parts: Parts) {
     // How often the connection was made; even a number nobody looked at between is not missed.
@@ -105,7 +117,7 @@ pub(crate) async fn run(parts: Parts) {
             tracing::debug!(%event, "NATS");
             std::future::ready(())
         });
-    let client = match options.connect(parts.server.clone()).await {
+    let client = match login(&parts.server, options).connect(parts.server.clone()).await {
         Ok(client) => client,
         Err(why) => {
             // Only what trying again does not change comes here.

@@ -261,3 +261,34 @@ async fn leaving(backend: Backend) {
         assert_eq!(b.hear().await, number.to_string());
     }
 }
+
+/// The README names what a login needs, and no more.
+#[tokio::test]
+async fn a_nats_login_needs_its_own_subjects_and_an_inbox() {
+    let rights = |subscribe: &str| {
+        format!(
+            "{{ publish: [\"switchyard.test.>\"], subscribe: [\"switchyard.test.>\"{subscribe}] }}"
+        )
+    };
+    let enough = rights(", \"_INBOX.>\"");
+    let configuration = format!(
+        "authorization {{ users: [
+            {{ user: enough, password: \"p@w\", permissions: {enough} }}
+            {{ user: less, password: \"p@w\", permissions: {} }} ] }}",
+        rights("")
+    );
+    let nats = Nats::configured(&configuration).await.unwrap();
+    let database = Database::fresh().await.unwrap();
+    let pool = database.pool().await.unwrap();
+    let join = |user: &str| {
+        let bus_url = Some(nats.url().replace("nats://", &format!("nats://{user}:p%40w@")));
+        Replica::join(&BusArgs { bus_url, ..BusArgs::default() }, &pool)
+    };
+    let (a, mut b, mut c) = (join("enough"), join("enough"), join("less"));
+    assert_eq!(b.next().await, Event::Resync, "the first event");
+    a.say(b.topic(), "heard");
+    assert_eq!(b.hear().await, "heard");
+    // Long after the others are.
+    let silence = timeout(Duration::from_secs(2), c.next()).await;
+    assert!(silence.is_err(), "not told that it can be heard: {silence:?}");
+}

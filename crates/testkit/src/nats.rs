@@ -19,6 +19,7 @@ pub struct Nats {
     // Before the directory: the server ends before its log goes.
     server: Option<Process>,
     port: Port,
+    configured: bool,
     directory: Directory,
 }
 
@@ -28,8 +29,24 @@ impl Nats {
     /// # Errors
     /// When there is no `nats-server`, or it does not answer.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(None).await
+    }
+
+    /// As [`Nats::start`], with the text of a configuration file: accounts and their rights.
+    ///
+    /// # Errors
+    /// As [`Nats::start`].
+    pub async fn configured(text: &str) -> anyhow::Result<Self> {
+        Self::start_with(Some(text)).await
+    }
+
+    async fn start_with(configuration: Option<&str>) -> anyhow::Result<Self> {
         let (port, directory) = (Port::reserve()?, Directory::new("nats")?);
-        let mut nats = Self { server: None, port, directory };
+        if let Some(text) = configuration {
+            std::fs::write(directory.path().join("nats.conf"), text)?;
+        }
+        let configured = configuration.is_some();
+        let mut nats = Self { server: None, port, configured, directory };
         nats.start_again().await?;
         Ok(nats)
     }
@@ -42,6 +59,11 @@ impl Nats {
     /// Where it listens, also while it does not run.
     pub fn address(&self) -> std::net::SocketAddr {
         self.port.address()
+    }
+
+    /// The process running now.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Process::pid)
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -73,6 +95,9 @@ impl Nats {
         self.server = None;
         let mut command = Command::new("nats-server");
         command.args(["-a", "127.0.0.1", "-p", &self.port.number().to_string()]);
+        if self.configured {
+            command.arg("-c").arg(self.directory.path().join("nats.conf"));
+        }
         let log = self.directory.path().join("log");
         let mut server = Process::start("nats-server", &command, &log)
             .context("install the Debian package nats-server")?;
