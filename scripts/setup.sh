@@ -220,6 +220,15 @@ setup_command() {
     command -v "$1" >/dev/null || fail "there is no $1 even with the package $2"
 }
 
+# A library that shifts a process's clock, for the tests of clocks that are wrong.
+setup_faketime() {
+    local found
+    for found in /usr/lib/*/faketime/libfaketimeMT.so.1 "$setup_tools"/root/usr/lib/*/faketime/libfaketimeMT.so.1; do
+        if [ -e "$found" ]; then return; fi
+    done
+    setup_packages libfaketime
+}
+
 # Python with virtual environments. Unpacked packages cannot provide it: without root this only
 # tells whether it is there.
 setup_python() {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::http_client::{Answer, HttpClient};
@@ -75,6 +77,18 @@ impl BookPeer {
             json!({"fp": self.fp, "email": self.email, "name": self.name, "kind": self.kind});
         http.post("/verify", body.to_string()).await
     }
+}
+
+/// Lets exactly these peers of a user in, as a form of the first release does; the token of the next link.
+pub async fn tick(http: &HttpClient, token: &str, peers: &[&BookPeer]) -> anyhow::Result<String> {
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let ticks: Vec<String> = peers.iter().map(|peer| format!("{}=on", peer.fp)).collect();
+    let body = Bytes::from(ticks.join("&"));
+    let answer = http.send(Method::POST, &format!("/list/{token}"), &form, body).await?;
+    ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+    let text = answer.text();
+    let (_, behind) = text.split_once("/auth/").context("the answer holds the next link")?;
+    Ok(behind.split('"').next().unwrap_or_default().to_owned())
 }
 
 /// The uid of the user a verified socket belongs to, from its 200.

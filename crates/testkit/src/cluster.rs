@@ -1,5 +1,6 @@
 //! A whole Postgres of one's own, which may be killed.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::directory::Directory;
-use crate::process::{Process, workspace};
+use crate::process::{Port, Process, workspace};
 
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -26,6 +27,8 @@ pub struct Cluster {
     programs: PathBuf,
     user: Option<(u32, u32)>,
     settings: Vec<String>,
+    /// Where it listens besides its socket.
+    port: Option<Port>,
     directory: Directory,
 }
 
@@ -37,6 +40,15 @@ impl Cluster {
 
     /// As [`Cluster::start`], with settings such as `"shared_buffers=256MB"`.
     pub async fn start_with(settings: &[&str]) -> anyhow::Result<Self> {
+        Self::make(settings, None).await
+    }
+
+    /// As [`Cluster::start`], on a TCP port of the loopback too: for a proxy in between.
+    pub async fn start_with_port() -> anyhow::Result<Self> {
+        Self::make(&[], Some(Port::reserve()?)).await
+    }
+
+    async fn make(settings: &[&str], port: Option<Port>) -> anyhow::Result<Self> {
         let directory = Directory::new("pg")?;
         let user = unprivileged()?;
         if let Some((uid, gid)) = user {
@@ -44,7 +56,7 @@ impl Cluster {
         }
         let programs = programs()?;
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let mut cluster = Self { server: None, programs, user, settings, directory };
+        let mut cluster = Self { server: None, programs, user, settings, port, directory };
         cluster.initialise().await?;
         cluster.start_again().await?;
         Ok(cluster)
@@ -54,6 +66,7 @@ impl Cluster {
     pub fn options(&self) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
             .socket(self.directory.path())
+            .port(self.port.as_ref().map_or(5432, Port::number))
             .username("postgres")
             .database("postgres")
     }
@@ -66,7 +79,13 @@ impl Cluster {
     /// The URL of one database in it.
     pub fn url_of(&self, database: &str) -> String {
         let socket = self.socket_directory().display().to_string().replace('/', "%2F");
-        format!("postgres://postgres@localhost/{database}?host={socket}")
+        let port = self.port.as_ref().map_or(5432, Port::number);
+        format!("postgres://postgres@localhost:{port}/{database}?host={socket}")
+    }
+
+    /// Its TCP port, if it was started with one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.port.as_ref().map(Port::address)
     }
 
     /// Where its socket is, for `psql -h` and `pgbench -h`.
@@ -139,7 +158,13 @@ impl Cluster {
     fn launch(&self) -> anyhow::Result<Process> {
         let socket = format!("unix_socket_directories={}", self.directory.path().display());
         let mut command = self.command("postgres");
-        command.arg("-D").arg(self.data()).args(["-c", "listen_addresses=", "-c", &socket]);
+        command.arg("-D").arg(self.data()).args(["-c", &socket, "-c"]);
+        match &self.port {
+            Some(port) => {
+                command.arg("listen_addresses=127.0.0.1").args(["-p", &port.number().to_string()])
+            }
+            None => command.arg("listen_addresses="),
+        };
         command.args(["-c", "max_connections=200", "-c", "jit=off"]);
         for setting in &self.settings {
             command.arg("-c").arg(setting);

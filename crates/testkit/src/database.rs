@@ -4,7 +4,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 /// How long the end of a database is waited for.
@@ -54,6 +54,17 @@ impl Database {
     /// How to reach it, as a `postgres://` URL for a service's settings.
     pub fn url(&self) -> String {
         self.options().to_url_lossy().to_string()
+    }
+
+    /// How to reach it at another address, such as a proxy's.
+    pub fn url_at(&self, address: std::net::SocketAddr) -> String {
+        let options = PgConnectOptions::new_without_pgpass()
+            .host(&address.ip().to_string())
+            .port(address.port())
+            .username(self.server.get_username())
+            .ssl_mode(PgSslMode::Disable)
+            .database(&self.name);
+        options.to_url_lossy().to_string()
     }
 
     /// A few connections to it, for a test that looks into the tables.

@@ -149,6 +149,22 @@ impl JsonSocket {
         self.kept.drain(..).collect()
     }
 
+    /// As [`JsonSocket::frames_within`]; and whether the connection is still open.
+    pub async fn read_within(&mut self, limit: Duration) -> (Vec<Value>, bool) {
+        let end = Instant::now() + limit;
+        let open = loop {
+            match timeout_at(end, self.socket.next()).await {
+                Err(_) => break true,
+                Ok(Some(Ok(Message::Text(text)))) => {
+                    self.kept.extend(serde_json::from_str::<Value>(&text));
+                }
+                Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => break false,
+                Ok(Some(Ok(_))) => {}
+            }
+        };
+        (self.kept.drain(..).collect(), open)
+    }
+
     /// Waits until the server closes: the code and reason, or 1006 when it just hung up.
     pub async fn closed(&mut self) -> anyhow::Result<(u16, String)> {
         let end = Instant::now() + FRAME_WITHIN;

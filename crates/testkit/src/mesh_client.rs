@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::http_client::{Answer, HttpClient};
+use crate::process::Builder;
 
 /// Tries a proof may take before the test has gone wrong.
 const TRIES: u64 = 1 << 26;
@@ -44,6 +45,17 @@ impl Price {
             challenge.mine(self.target, u64::from(first) << 32, TRIES).context("too dear")?;
         Ok(format!("t={}&n={}", self.token, proto::mesh::hex(&nonce)))
     }
+}
+
+/// Settings of a node in a test: cheap work, the loopback only, and one price however busy the machine is.
+pub fn cheap(node: Builder) -> Builder {
+    node.set("LOAD_FILE", "/dev/null")
+        .set("POW_MIN", 8)
+        .set("ID_BITS", 8)
+        .set("NETWORK", "test")
+        .set("ALLOW_PRIVATE", 1)
+        .set("ADDRESS_POSTS", 1_000)
+        .set("DHT", "off")
 }
 
 /// A client of one node.

@@ -88,6 +88,7 @@ pub struct PadClient {
     receiver: PadReceiver,
     kept: VecDeque<Packet>,
     last_id: u32,
+    patience: Duration,
 }
 
 impl PadClient {
@@ -132,7 +133,13 @@ impl PadClient {
     }
 
     fn over(generation: Generation, sender: PadSender, receiver: PadReceiver) -> Self {
-        Self { generation, sender, receiver, kept: VecDeque::new(), last_id: 0 }
+        let (kept, last_id) = Default::default();
+        Self { generation, sender, receiver, kept, last_id, patience: PACKET_WITHIN }
+    }
+
+    /// Waits so long for an expected packet instead of [`PACKET_WITHIN`].
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Which protocol it speaks.
@@ -258,7 +265,7 @@ impl PadClient {
     }
 
     async fn receive(&mut self) -> anyhow::Result<Packet> {
-        let next = timeout(PACKET_WITHIN, self.receiver.next());
+        let next = timeout(self.patience, self.receiver.next());
         let next = next.await.with_context(|| format!("no packet; kept {:?}", self.kept))?;
         next?.context("the connection was closed")
     }

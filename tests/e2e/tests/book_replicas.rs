@@ -2,10 +2,8 @@
 #![allow(missing_docs, reason = "a test")]
 
 use anyhow::{Context as _, ensure};
-use bytes::Bytes;
-use http::Method;
 use serde_json::json;
-use testkit::book_client::{BookPeer, Dialect};
+use testkit::book_client::{BookPeer, Dialect, tick};
 use testkit::database::Database;
 use testkit::http_client::HttpClient;
 use testkit::json_socket::JsonSocket;
@@ -26,18 +24,6 @@ async fn start_with(
     let service = bus.iter().fold(service, |all, (name, value)| all.set(name, value));
     let service = service.set("PUBLIC_URL", "http://book.test").set("SMTP_HOST", "127.0.0.1");
     service.set("SMTP_PORT", mail.address().port()).start().await
-}
-
-/// Ticks exactly these peers, as a form of the first release does; the next link.
-async fn tick(http: &HttpClient, token: &str, peers: &[&BookPeer]) -> anyhow::Result<String> {
-    let form = [("content-type", "application/x-www-form-urlencoded")];
-    let ticks: Vec<String> = peers.iter().map(|peer| format!("{}=on", peer.fp)).collect();
-    let body = Bytes::from(ticks.join("&"));
-    let answer = http.send(Method::POST, &format!("/list/{token}"), &form, body).await?;
-    ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
-    let text = answer.text();
-    let (_, behind) = text.split_once("/auth/").context("the answer holds the next link")?;
-    Ok(behind.split('"').next().unwrap_or_default().to_owned())
 }
 
 /// Two verified peers, connected to one replica each.

@@ -12,7 +12,7 @@ use ed25519_dalek::SigningKey;
 use proto::mesh::{Room, hex, homes, unhex};
 use testkit::database::Database;
 use testkit::http_client::Answer;
-use testkit::mesh_client::MeshClient;
+use testkit::mesh_client::{MeshClient, cheap};
 use testkit::process::{Builder, Port, Service};
 use tokio::time::{Instant, sleep};
 
@@ -21,18 +21,9 @@ pub(crate) const WITHIN: Duration = Duration::from_secs(90);
 
 pub(crate) const ROOM: &str = "648904681423c5abca2077dde957f78af460be70275cc2ce6ea10a3e134461e4";
 
-/// Settings every node of a test has: cheap work, the loopback only.
+/// Settings every node of a test has.
 pub(crate) fn settings(builder: Builder, database: &Database) -> Builder {
-    builder
-        .database(&database.url())
-        // One price, and room for listeners, however busy the machine is.
-        .set("LOAD_FILE", "/dev/null")
-        .set("POW_MIN", 8)
-        .set("ID_BITS", 8)
-        .set("NETWORK", "test")
-        .set("ALLOW_PRIVATE", 1)
-        .set("ADDRESS_POSTS", 1_000)
-        .set("DHT", "off")
+    cheap(builder).database(&database.url())
 }
 
 /// A node with a database that others may share, and no one to link to.

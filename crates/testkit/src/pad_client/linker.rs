@@ -127,11 +127,16 @@ impl PadClient {
 
     /// Waits to be told that the partner is gone.
     pub async fn unlinked(&mut self) -> anyhow::Result<()> {
-        let unlinked = match self.generation() {
+        let unlinked = self.unlinked_kind();
+        self.next_of(unlinked).await.map(drop)
+    }
+
+    /// The type of the packet that says so.
+    pub fn unlinked_kind(&self) -> u16 {
+        match self.generation() {
             Generation::WebSocket => ws::linker::UNLINKED,
             Generation::Encrypted => tcp::linker::UNLINKED,
-        };
-        self.next_of(unlinked).await.map(drop)
+        }
     }
 
     /// Acknowledges a packet of the linked pad, as WebSocket clients do among themselves.

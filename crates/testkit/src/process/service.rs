@@ -171,6 +171,11 @@ impl Service {
     /// Asks it to drain and waits for its exit status.
     pub async fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
         self.ask_to_drain();
+        self.drained().await
+    }
+
+    /// Waits for the exit status of one that was asked to drain.
+    pub async fn drained(&mut self) -> anyhow::Result<ExitStatus> {
         self.process.wait(DRAINED_WITHIN).await
     }
 
