@@ -5,6 +5,7 @@ mod book;
 mod goals;
 mod mesh;
 mod pads;
+mod replicas;
 mod rows;
 mod stack;
 
@@ -25,7 +26,8 @@ pub(crate) struct Options {
     pub(crate) seconds: f64,
     /// Only sections whose name contains one of these: store, fetch, ack, group, queue, blob,
     /// forward, register, storm, idle, pad-trip, pad-bulk, pad-neighbour, pad-request, pad-stall,
-    /// pad-idle, book-forward, book-revoke, mesh-request, mesh-deliver, mesh-idle; or pgbench for that comparison alone.
+    /// pad-idle, book-forward, book-revoke, mesh-request, mesh-deliver, mesh-idle, replicas-steady,
+    /// replicas-many, replicas-local, replicas-takeover; or pgbench for that comparison alone.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 }
@@ -59,6 +61,7 @@ pub(crate) async fn run(options: &Options, json: bool) -> anyhow::Result<Vec<Row
     pads::run(options, &mut rows).await.context("pads")?;
     book::rows(options, &mut rows).await.context("peerbook")?;
     mesh::rows(options, &mut rows).await.context("mesh")?;
+    replicas::rows(options, &mut rows).await.context("replicas")?;
     if !json {
         goals::print(&rows)?;
     }

@@ -36,6 +36,19 @@ pub(crate) struct Options {
     /// Seconds to measure.
     #[arg(long, default_value_t = 5.0)]
     pub(crate) seconds: f64,
+    /// The other replica's process, for its CPU time.
+    #[arg(long)]
+    pub(crate) other_pid: Option<u32>,
+    /// The NATS server's process, for its CPU time.
+    #[arg(long)]
+    pub(crate) broker_pid: Option<u32>,
+}
+
+impl Options {
+    /// The defaults, to receivers at `other`.
+    pub(crate) fn new(other: SocketAddr, rate: u32, seconds: f64) -> Self {
+        Self { other, pairs: 50, rate, bytes: 1024, seconds, other_pid: None, broker_pid: None }
+    }
 }
 
 pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Row> {
@@ -48,6 +61,9 @@ pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Ro
     let latencies = RefCell::new(Vec::new());
     let sent = Cell::new(0);
     let meter = Meter::start(target);
+    let beside = |server_pid| Meter::start(&Target { server_pid, ..other.clone() });
+    let beside = [("receiver us", options.other_pid), ("broker us", options.broker_pid)]
+        .map(|(name, pid)| (name, beside(pid)));
     let begun = Instant::now();
     let each = f64::from(options.rate) / options.pairs as f64;
     let play = |pair| steady(pair, each, options.seconds, &sent, &latencies);
@@ -59,16 +75,24 @@ pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Ro
     .await
     .unwrap_or(Ok(Vec::new()))?;
     let usage = meter.stop();
+    let beside = beside.map(|(name, meter)| (name, meter.stop().server));
     let latencies = latencies.into_inner();
     let lost = sent.get() - latencies.len() as u64;
     let where_to = if options.other == target.target { "one replica" } else { "two replicas" };
     let name = format!("signals, {where_to}, {}/s", options.rate);
     let seconds = begun.elapsed().as_secs_f64();
-    Ok(Row::new(name, "signals", latencies.len() as u64, usage)
+    let count = latencies.len().max(1) as f64;
+    let mut row = Row::new(name, "signals", latencies.len() as u64, usage)
         .latencies(latencies)
         .note("sent", sent.get() as f64)
         .note("lost", lost as f64)
-        .note("seconds", seconds))
+        .note("seconds", seconds);
+    for (name, used) in beside {
+        if let Some(used) = used {
+            row = row.note(name, used.as_secs_f64() * 1e6 / count);
+        }
+    }
+    Ok(row)
 }
 
 /// Sends `rate` signals a second and reads what arrives, until all that were sent are here.
