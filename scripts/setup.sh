@@ -245,6 +245,14 @@ setup_promtool() {
     setup_quietly prometheus
 }
 
+# What gives a test a network of its own. Tells whether it is there; only root can install it.
+setup_namespace() {
+    PATH=$PATH:/usr/sbin:/sbin
+    command -v ip >/dev/null && return
+    [ "$(id -u)" = 0 ] || return 1
+    setup_packages iproute2
+}
+
 # A browser and its driver, for the tests that need a real one. Chromium finds its parts only where it
 # is installed: without root this only tells whether it is there.
 setup_browser() {

@@ -8,6 +8,7 @@
 //! * [`keys`], [`relay_client`], [`signal_client`] speak PeerLink the way an honest client does,
 //!   [`book_client`] peerbook's two dialects;
 //! * [`nats`] is a NATS server that may be killed, [`proxy`] a balancer and a link with faults;
+//! * [`namespace`] is a network of a test's own, [`name_server`] what answers for names there;
 //! * [`smtp_sink`] takes a service's mail, [`webdriver`] drives a real browser, [`turn_server`] is a
 //!   real coturn, [`totp`] is an authenticator.
 //!
@@ -22,6 +23,8 @@ pub mod http_client;
 pub mod json_socket;
 pub mod keys;
 pub mod mesh_client;
+pub mod name_server;
+pub mod namespace;
 pub mod nats;
 pub mod pad_client;
 pub mod process;
