@@ -102,6 +102,15 @@ async fn six_nodes_pass_posts_through_three_homes_and_do_without_one() -> anyhow
     println!("{per_post} frames for a post to 6 nodes");
     ensure!(per_post <= 3.0 + 3.0 * 6.0, "{per_post}");
 
+    // Other rooms have other homes, which pass on to whoever listens, wherever.
+    for nth in 0..8 {
+        let room = format!("{nth:040x}");
+        let mut listener = nodes[nth % 6].client.listen(&room, "since=60").await?;
+        let told = nodes[(nth + 3) % 6].client.say(&room, "here too").await?;
+        ensure!(told.status == 202, "{}", told.text());
+        ensure!(bodies(&mut listener, "here too").await?.len() == 1, "room {nth}");
+    }
+
     nodes[first_home].service.kill();
     drop(listeners.remove(first_home));
     say(&nodes[outsider], "without").await?;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use common::rogue::{Odd, Rogue};
-use common::{ROOM, linked, until};
+use common::{Node, ROOM, linked, until};
 use proto::mesh::hex;
 use proto::mesh::link::{Frame, Post};
+use testkit::mesh_client::Listener;
 
 /// Whether the other side ends the link.
 async fn ends(rogue: &mut Rogue) -> bool {
@@ -34,6 +35,7 @@ async fn posts_no_honest_node_sends_are_dropped_and_their_sender_is_banned() -> 
         ("signature", Odd { unsigned: true, target: dear, ..Odd::default() }),
         ("stale", Odd { age_s: 160, target: dear, ..Odd::default() }),
         ("hops", Odd { hop: 3, target: dear, ..Odd::default() }),
+        ("long", Odd { long: true, target: dear, ..Odd::default() }),
     ];
     for (at, (what, odd)) in cases.into_iter().enumerate() {
         let mut rogue = Rogue::link(200 + u8::try_from(at)?, node, None).await?;
@@ -52,7 +54,7 @@ async fn posts_no_honest_node_sends_are_dropped_and_their_sender_is_banned() -> 
         let again = Rogue::link(200 + u8::try_from(at)?, node, None).await;
         ensure!(again.is_err(), "{what}: linked again");
     }
-    ensure!(node.service.metric("mesh_banned_total").await? == 4.0);
+    ensure!(node.service.metric("mesh_banned_total").await? == 5.0);
     // Too long a frame ends the link, and a frame that is none counts.
     let mut rogue = Rogue::link(210, node, None).await?;
     rogue.send_text("x".repeat(5_000)).await?;
@@ -87,6 +89,25 @@ async fn posts_no_honest_node_sends_are_dropped_and_their_sender_is_banned() -> 
     Ok(())
 }
 
+/// The longest that one of thirty posts took from a client of one node to a listener of the other.
+async fn slowest(from: &Node, listener: &mut Listener) -> anyhow::Result<Duration> {
+    let mut slowest = Duration::ZERO;
+    for nth in 0..30 {
+        let body = format!("honest {nth}");
+        let began = Instant::now();
+        from.client.say(ROOM, &body).await?;
+        loop {
+            let event = listener.post().await?;
+            if event.data["body"] == body {
+                break;
+            }
+            ensure!(event.data["body"] == "flood", "{event:?}");
+        }
+        slowest = slowest.max(began.elapsed());
+    }
+    Ok(slowest)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_is_cut_off_and_costs_honest_traffic_nothing() -> anyhow::Result<()> {
     let nodes = linked(2, |_, builder| builder).await?;
@@ -100,29 +121,12 @@ async fn a_flood_is_cut_off_and_costs_honest_traffic_nothing() -> anyhow::Result
         }
         sent
     };
-    let honest = async {
-        let mut slowest = Duration::ZERO;
-        let mut heard = 0;
-        while heard < 30 {
-            let body = format!("honest {heard}");
-            let began = Instant::now();
-            nodes[0].client.say(ROOM, &body).await?;
-            loop {
-                let event = listener.post().await?;
-                if event.data["body"] == body {
-                    break;
-                }
-                ensure!(event.data["body"] == "flood", "{event:?}");
-            }
-            slowest = slowest.max(began.elapsed());
-            heard += 1;
-        }
-        Ok(slowest)
-    };
-    let (sent, slowest) = tokio::join!(flood, honest);
-    let slowest = slowest?;
-    println!("{sent} frames of a flood went out; the slowest honest post took {slowest:?}");
-    ensure!(slowest < Duration::from_secs(5), "{slowest:?}");
+    let quiet = slowest(&nodes[0], &mut listener).await?;
+    let (sent, flooded) = tokio::join!(flood, slowest(&nodes[0], &mut listener));
+    let flooded = flooded?;
+    println!("the slowest honest post took {quiet:?}, and {flooded:?} beside a flood of {sent}");
+    // The machine may be busy otherwise: what a flood may cost is some times what is usual now.
+    ensure!(flooded < 5 * quiet.max(Duration::from_millis(200)), "{quiet:?}, {flooded:?}");
     ensure!(ends(&mut flooder).await, "the flood goes on");
     ensure!(Rogue::link(200, &nodes[1], None).await.is_err());
     Ok(())
@@ -137,7 +141,7 @@ async fn only_nodes_on_the_list_link_where_there_is_one() -> anyhow::Result<()> 
     ensure!(nodes[0].client.get("/").await?.ok()?["federation"] == "allowlist");
     ensure!(Rogue::link(3, &nodes[0], None).await.is_err(), "a stranger linked");
     let seed = nodes[0].url.clone();
-    let stranger = common::Node::start(3, |builder| builder.set("PEERS", &seed)).await?;
+    let stranger = Node::start(3, |builder| builder.set("PEERS", &seed)).await?;
     until("the stranger tried", async || {
         Ok(stranger.nodes().await?.len() == 1 && nodes[0].links().await? == 1)
     })

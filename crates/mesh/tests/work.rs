@@ -5,6 +5,8 @@
 mod common;
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -14,10 +16,11 @@ use http::Method;
 use proto::mesh::proof::Challenge;
 use proto::mesh::token::{Secret, Token};
 use proto::mesh::{hex, unhex};
+use serde_json::Value;
 use testkit::database::Database;
 use testkit::http_client::{Answer, HttpClient};
 use testkit::mesh_client::{MeshClient, Price};
-use testkit::process::Builder;
+use testkit::process::{Builder, Service};
 use testkit::time::{eventually, now_ms};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -95,6 +98,9 @@ async fn a_proof_is_good_for_its_own_request_only() -> anyhow::Result<()> {
     }
     let changed = client.post(&format!("{}?{paid}", path()), "body").await?;
     ensure!(code(&changed)? == "pow_too_low", "{}", changed.text());
+    let reading = client.price(ROOM).await?.pay("GET", &path(), &[b""])?;
+    let refused = client.post(&format!("{}?{reading}", path()), "").await?;
+    ensure!(code(&refused)? == "pow_too_low", "for another method: {}", refused.text());
     // Upper case names the same room.
     let target = format!("/room/{}?{paid}", ROOM.to_uppercase());
     ensure!(client.post(&target, "").await?.status == 202);
@@ -229,6 +235,33 @@ async fn steps(
     let done = reached.await;
     done.with_context(|| format!("never {until}: {seen:?}"))?;
     Ok(seen)
+}
+
+#[tokio::test]
+async fn work_of_this_machine_raises_the_price() -> anyhow::Result<()> {
+    let database = Database::fresh().await?;
+    // As it measures by itself.
+    let node = Service::named("mesh").database(&database.url()).set("DHT", "off");
+    let node = node.set("POW_MIN", 8).set("POW_MAX", 18).start().await?;
+    let client = MeshClient::plain(node.address());
+    let busy = Arc::new(AtomicBool::new(true));
+    let cores = std::thread::available_parallelism()?.get();
+    let burning: Vec<_> = (0..cores)
+        .map(|_| {
+            let busy = busy.clone();
+            std::thread::spawn(move || while busy.load(Ordering::Relaxed) {})
+        })
+        .collect();
+    let mut last = Value::Null;
+    let dear = eventually(Duration::from_secs(90), async || {
+        last = client.get("/").await.ok()?.ok().ok()?;
+        let cpu = last["load"]["cpu"].as_f64()?;
+        (cpu > 0.5 && last["height"].as_u64()? >= 12).then_some(())
+    });
+    let dear = dear.await;
+    busy.store(false, Ordering::Relaxed);
+    ensure!(burning.into_iter().all(|one| one.join().is_ok()));
+    dear.with_context(|| format!("busy and cheap: {last}"))
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ pub(crate) struct Odd {
     pub(crate) target: Option<u64>,
     pub(crate) unsigned: bool,
     pub(crate) hop: u8,
+    /// With a body no client may send.
+    pub(crate) long: bool,
 }
 
 impl Rogue {
@@ -87,6 +89,7 @@ impl Rogue {
 
     /// A post that is honest but for `odd`.
     pub(crate) fn post(&self, body: &str, odd: Odd) -> anyhow::Result<Post> {
+        let body = if odd.long { &format!("{body:1025}") } else { body };
         let key = self.signing.verifying_key().to_bytes();
         let room = Room::parse(ROOM)?;
         let made_s = u32::try_from(now_s())? - odd.age_s;
