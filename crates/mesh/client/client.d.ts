@@ -71,7 +71,10 @@ export interface State {
 }
 
 export interface SubscriptionOptions {
-  /** Seconds before now, at most 60, of which posts are heard too. */
+  /**
+   * Seconds before now, at most 60, of which posts are heard too; more of them when other rooms of the same
+   * Mesh ask for more.
+   */
   since?: number;
   onState?: (state: State) => void;
 }
@@ -109,7 +112,10 @@ export class Mesh {
   discover(options?: { signal?: AbortSignal }): Promise<string[]>;
   /** Leaves a node alone for a while. */
   avoid(url: string, ms?: number): void;
-  /** A room is 40 or 64 hexadecimal digits: the hash of something only its members know. */
+  /**
+   * A room is 40 or 64 hexadecimal digits: the hash of something only its members know. Up to sixteen rooms share
+   * one connection.
+   */
   join(room: string, onPost: (post: Post) => void, options?: SubscriptionOptions): Subscription;
   /** STUN and TURN servers, with credentials that were paid for. */
   token(options?: Paid): Promise<RTCIceServer[]>;

@@ -263,6 +263,32 @@ async fn a_client_goes_on_at_another_node_and_pays_what_the_price_has_become() -
     Ok(())
 }
 
+#[tokio::test]
+async fn rooms_of_one_page_share_a_stream() -> anyhow::Result<()> {
+    needs_a_browser!();
+    let database = Database::fresh().await?;
+    let node = node(&database).start().await?;
+    let browser = Browser::start(800, 600).await?;
+    browser.open(&url(&node, "/demo")).await?;
+    let rooms: Vec<String> = (1..=5).map(|nth| format!("{nth:040x}")).collect();
+    let late = format!("{:040x}", 6);
+    let arguments = json!([url(&node, ""), rooms, late]);
+    let heard = run(&browser, include_str!("browser/share.js"), arguments).await?;
+    for (nth, room) in rooms.iter().enumerate() {
+        let said = match nth {
+            1 => json!(["first 1", "second"]),
+            _ => json!([format!("first {nth}")]),
+        };
+        ensure!(heard[room] == said, "{heard}");
+    }
+    ensure!(heard[&late] == json!(["early", "second"]), "{heard}");
+    // Those that were replaced end as the node notices, with its next sign of life.
+    let one = eventually(MET_WITHIN, async || {
+        (node.metric("mesh_streams").await.ok()? == 1.0).then_some(())
+    });
+    one.await.context("more than one stream")
+}
+
 /// Leaves pictures of the page shown, as phones and desktops have it, by day and by night.
 async fn pictures(browser: &Browser, name: &str) -> anyhow::Result<()> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mesh-demo");

@@ -1,6 +1,7 @@
 // The mesh as a client sees it: which nodes there are, which has room, and paying them with work.
 
 import { dhtGet, dhtPut } from './dht.js';
+import { Line } from './line.js';
 import { Miner, challenge, workOf } from './pow.js';
 import { Subscription } from './stream.js';
 
@@ -43,6 +44,7 @@ export class Mesh {
   #avoided = new Map();
   #view = [];
   #credentials = null;
+  #lines = new Set();
   #curious;
 
   /**
@@ -83,7 +85,7 @@ export class Mesh {
     return this.#avoided.get(url) > Date.now();
   }
 
-  /** Takes up what a parting node said of others. */
+  /** Takes up what a node that is stopping or full said of others. */
   learn(urls) {
     if (this.#curious && Array.isArray(urls)) this.#learn(urls.filter((url) => typeof url === 'string'));
   }
@@ -107,6 +109,8 @@ export class Mesh {
       throw new MeshError(`${url}: ${error.message}`, { code: 'unreachable', status: answer?.status, url });
     }
     if (answer.ok) return { status: answer.status, json };
+    // Who has no room may say who has.
+    this.learn(json?.nodes);
     throw refusal(url, answer, json);
   }
 
@@ -199,9 +203,18 @@ export class Mesh {
     }
   }
 
-  /** Listens to a room (40 or 64 hexadecimal digits); see Subscription. */
+  /**
+   * Listens to a room (40 or 64 hexadecimal digits); see Subscription. Up to sixteen rooms share one
+   * connection.
+   */
   join(room, onPost, options) {
-    return new Subscription(this, room, onPost, options);
+    if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(room)) throw new TypeError('a room is 40 or 64 hexadecimal digits');
+    let line = [...this.#lines].find((one) => one.takes(room));
+    if (!line) {
+      line = new Line(this, (ended) => this.#lines.delete(ended));
+      this.#lines.add(line);
+    }
+    return new Subscription(this, line, room, onPost, options);
   }
 
   /** This client's address as a node sees it: {ip, family}. */

@@ -1,12 +1,9 @@
 // A room: hearing what is posted to it, whatever becomes of the node, and posting to it.
 
-import { readEvents } from './events.js';
-import { MeshError, bytesOf, pause } from './mesh.js';
+import { bytesOf } from './mesh.js';
 
 /** Ids remembered: posts come again when a stream is resumed. */
 const SEEN_MAX = 4_096;
-/** The longest wait before the next node is tried, milliseconds. */
-const WAIT_MAX_MS = 15_000;
 /** Nodes a post is tried at. */
 const POST_TRIES = 5;
 /** Bytes of a post. */
@@ -15,30 +12,34 @@ export const POST_MAX = 1_024;
 /** Listens to one room until closed. What is posted meanwhile elsewhere comes once, in any order. */
 export class Subscription {
   #mesh;
+  #line;
   #onPost;
   #onState;
   #stop = new AbortController();
   #seen = new Set();
-  #last = null;
   #quote = null;
-  #heard;
-  #hear;
+  #connected;
+  #connect;
   /** The node listened to, or null. */
   node = null;
+  /** Whether none ever was. */
+  fresh = true;
 
   /**
    * `onPost({id, at, origin, work, body})` hears every post, one's own too; `body` is a string, or bytes
-   * where it is no text. `since` (seconds, at most 60) asks for what was said before.
-   * `onState({connected, node, error})` hears how it goes.
+   * where it is no text. `since` (seconds, at most 60) asks for what was said before; more of it may come
+   * when other rooms of the same Mesh ask for more.
+   * `onState({connected, node, error})` hears how it goes. `line` is the Line that carries it.
    */
-  constructor(mesh, room, onPost, { since = 0, onState } = {}) {
-    if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(room)) throw new TypeError('a room is 40 or 64 hexadecimal digits');
+  constructor(mesh, line, room, onPost, { since = 0, onState } = {}) {
     this.room = room;
+    this.since = since;
     this.#mesh = mesh;
     this.#onPost = onPost;
     this.#onState = onState;
-    this.#gone();
-    this.#run(since).catch(() => {}); // ends when closed
+    this.gone();
+    this.#line = line;
+    line.add(this);
   }
 
   /** What a post costs now, when known. */
@@ -48,79 +49,43 @@ export class Subscription {
 
   /** Resolves when a node is listened to. */
   get connected() {
-    return this.#heard;
+    return this.#connected;
   }
 
-  #gone() {
-    this.node = null;
-    this.#quote = null;
-    this.#heard = new Promise((resolve) => {
-      this.#hear = resolve;
-    });
-  }
+  // What the line tells.
 
-  async #run(since) {
-    const { signal } = this.#stop;
-    let wait = 250;
-    while (!signal.aborted) {
-      let node;
-      try {
-        node = await this.#mesh.pick({ signal });
-        await this.#listen(node, since, signal, () => {
-          wait = 250;
-        });
-      } catch (error) {
-        if (signal.aborted) return;
-        if (node) this.#mesh.avoid(node.url, error.retryAfterMs);
-        this.#onState?.({ connected: false, node: node?.url, error });
-      }
-      this.#gone();
-      await pause(wait * (0.5 + Math.random()), signal);
-      wait = Math.min(2 * wait, WAIT_MAX_MS);
-    }
-  }
-
-  async #listen(node, since, signal, well) {
-    const query = this.#last ? `last=${this.#last}` : since ? `since=${since}` : '';
-    const headers = { Accept: 'text/event-stream' };
-    const answer = await fetch(`${node.url}/room/${this.room}?${query}`, { headers, signal });
-    if (!answer.ok) {
-      const after = Number(answer.headers.get('Retry-After')) * 1000 || undefined;
-      const known = { status: answer.status, retryAfterMs: after, url: node.url };
-      throw new MeshError(`${node.url}: ${answer.status}`, known);
-    }
-    let left;
-    await readEvents(
-      answer.body,
-      ({ name, data }) => {
-        const said = JSON.parse(data);
-        if (name === 'message') this.#post(said);
-        else if (name === 'bye') left = said;
-        else if (name === 'hello' || name === 'price') this.#price(node, said, name === 'hello' && well);
-      },
-      signal,
-    );
-    this.#mesh.learn(left?.nodes);
-    // Only who read too slowly may come back at once.
-    if (left?.reason === 'slow') return;
-    throw new MeshError(`${node.url}: ${left?.reason ?? 'the stream ended'}`, { code: 'gone', url: node.url });
-  }
-
-  #price(node, { room, token, target }, well) {
-    if (room && room !== this.room) return;
-    this.#quote = { token, target };
-    if (!well) return;
-    well();
+  /** A node is listened to. */
+  found(node) {
+    const again = this.node !== null;
     this.node = node;
-    this.#hear(node);
+    this.fresh = false;
+    if (again) return;
+    this.#connect(node);
     this.#onState?.({ connected: true, node: node.url });
   }
 
-  #post({ id, room, at, origin, work, body, b64 }) {
-    if (room !== this.room || this.#seen.has(id)) return;
+  /** And is not any more. */
+  gone() {
+    if (this.#connected && !this.node) return; // who waits still does
+    this.node = null;
+    this.#quote = null;
+    this.#connected = new Promise((resolve) => {
+      this.#connect = resolve;
+    });
+  }
+
+  lost(node, error) {
+    this.#onState?.({ connected: false, node: node?.url, error });
+  }
+
+  priced(quote) {
+    this.#quote = quote;
+  }
+
+  hear({ id, at, origin, work, body, b64 }) {
+    if (this.#seen.has(id)) return;
     this.#seen.add(id);
     if (this.#seen.size > SEEN_MAX) this.#seen.delete(this.#seen.values().next().value);
-    this.#last = id;
     const bytes = b64 === undefined ? body : Uint8Array.from(atob(b64), (c) => c.charCodeAt(0));
     this.#onPost({ id, at, origin, work, body: bytes });
   }
@@ -149,16 +114,25 @@ export class Subscription {
 
   /** The node listened to, unless it has become too dear or has just failed. */
   async #poster(signal) {
-    if (this.node && this.#quote && !this.#mesh.isAvoided(this.node.url)) {
-      if (!this.#mesh.tooDear(this.#quote)) return { url: this.node.url, quote: this.#quote };
+    const { node } = this;
+    if (node && !this.#mesh.isAvoided(node.url)) {
+      // A stream of several rooms begins with the price of one.
+      this.#quote ??= await this.#price(node.url, signal).catch(() => null);
+      if (this.#quote && !this.#mesh.tooDear(this.#quote)) return { url: node.url, quote: this.#quote };
     }
+    signal.throwIfAborted();
     const { url } = await this.#mesh.pick({ signal });
-    const quote = await this.#mesh.get(url, `/room/${this.room}`, { signal });
-    return { url, quote };
+    return { url, quote: await this.#price(url, signal) };
+  }
+
+  #price(url, signal) {
+    return this.#mesh.get(url, `/room/${this.room}`, { signal });
   }
 
   /** Stops listening. */
   close() {
+    if (this.#stop.signal.aborted) return;
+    this.#line.remove(this);
     this.#stop.abort(new DOMException('left the room', 'AbortError'));
     this.#onState?.({ connected: false });
   }

@@ -35,11 +35,12 @@ macro_rules! script {
     };
 }
 
-static FILES: [File; 16] = [
+static FILES: [File; 17] = [
     script!("/client.js"),
     script!("/client/dht.js"),
     script!("/client/events.js"),
     script!("/client/join.js"),
+    script!("/client/line.js"),
     script!("/client/mesh.js"),
     script!("/client/peer.js"),
     script!("/client/pow.js"),
