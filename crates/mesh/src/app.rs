@@ -260,6 +260,7 @@ fn rulebook(config: &Config, key: NodeKey) -> anyhow::Result<Rulebook> {
         network_key: args.network_key.map(|key| key.0),
         federation,
         id_bits: args.id_bits,
+        links: args.links,
         egress,
     })
 }

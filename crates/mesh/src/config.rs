@@ -52,6 +52,14 @@ pub(crate) struct MeshArgs {
     #[arg(long, env = "ID_BITS", value_name = "BITS", default_value_t = proto::mesh::identity::STAMP_BITS,
           value_parser = clap::value_parser!(u32).range(0..=40))]
     pub(crate) id_bits: u32,
+    /// Nodes of the largest network in which all of them are linked; in a larger one some are, and
+    /// the homes of rooms while they are of use.
+    #[arg(long, env = "LINKS", value_name = "COUNT", default_value_t = 64)]
+    pub(crate) links: usize,
+    /// How long a link of a larger network stays that nobody uses.
+    #[arg(long, env = "LINK_IDLE", value_name = "TIME", default_value = "10m",
+          value_parser = duration::parse)]
+    pub(crate) link_idle: Duration,
     /// Connect to private addresses and over plain HTTP too: for a network of one's own.
     #[arg(long, env = "ALLOW_PRIVATE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) allow_private: bool,

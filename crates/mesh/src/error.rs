@@ -50,6 +50,8 @@ pub(crate) enum Error {
     RoomBlocked,
     #[error("this node is overloaded: try another")]
     Overloaded,
+    #[error("this node is stopping: go to another")]
+    Draining,
     #[error("the DHT cannot be reached")]
     DhtUnavailable,
     #[error("the DHT did not answer in time")]
@@ -90,6 +92,7 @@ impl Error {
             Self::TooManyStreams => ("too_many_streams", S::TOO_MANY_REQUESTS),
             Self::RoomBlocked => ("room_blocked", S::UNAVAILABLE_FOR_LEGAL_REASONS),
             Self::Overloaded | Self::Storage => ("overloaded", S::SERVICE_UNAVAILABLE),
+            Self::Draining => ("draining", S::SERVICE_UNAVAILABLE),
             Self::DhtUnavailable => ("dht_unavailable", S::SERVICE_UNAVAILABLE),
             Self::NoTurn => ("turn_unavailable", S::SERVICE_UNAVAILABLE),
             Self::DhtTimeout => ("dht_timeout", S::GATEWAY_TIMEOUT),
@@ -112,11 +115,16 @@ impl Error {
         )
     }
 
+    /// Whether the answer names other nodes, where the same may be had now.
+    pub(crate) fn sends_elsewhere(&self) -> bool {
+        matches!(self, Self::Overloaded | Self::Draining | Self::Storage)
+    }
+
     /// Whole seconds for `Retry-After`.
     pub(crate) fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::RateLimited(wait) => Some(wait.as_secs() + 1),
-            Self::RoomBusy | Self::TooManyStreams | Self::Overloaded => Some(10),
+            Self::RoomBusy | Self::TooManyStreams | Self::Overloaded | Self::Draining => Some(10),
             Self::Storage | Self::DhtUnavailable | Self::DhtTimeout => Some(2),
             _ => None,
         }

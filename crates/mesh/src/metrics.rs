@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) puts: IntCounter,
     pub(crate) links: IntGauge,
     pub(crate) leads: IntGauge,
+    pub(crate) wanted: IntGauge,
     pub(crate) known: IntGauge,
     pub(crate) frames_out: IntCounter,
     pub(crate) frames_in: IntCounter,
@@ -39,8 +40,9 @@ impl Metrics {
             register_int_counter_vec_with_registry!(name, help, &[label], to)
         };
         Ok(Self {
-            links: gauge("mesh_links", "Links to other nodes; at most 128.")?,
+            links: gauge("mesh_links", "Links to other nodes; at most 384.")?,
             leads: gauge("mesh_leads", "Whether this replica holds the node's links.")?,
+            wanted: gauge("mesh_homes_wanted", "Homes of rooms not linked yet; at most 256.")?,
             known: gauge("mesh_nodes", "Verified nodes known; at most 10,000.")?,
             frames_out: counter("mesh_link_posts_sent_total", "Posts sent over links.")?,
             frames_in: counter("mesh_link_posts_received_total", "Posts received over links.")?,

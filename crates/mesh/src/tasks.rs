@@ -21,8 +21,6 @@ const SAMPLE: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Every second sign of life carries a fresh token and price.
 const PRICE_EVERY: u32 = 2;
-/// Nodes that listeners are told of when this one stops.
-const TOLD: usize = 5;
 /// Between looks at whether used proofs were lost.
 const BOOT_CHECK: Duration = Duration::from_secs(5);
 
@@ -66,8 +64,7 @@ fn heartbeat(app: Arc<App>, cx: &Context) {
             }
         };
         let _: Option<()> = app.stop.draining().run_until_cancelled(work).await;
-        let others = app.mesh.view.sample(TOLD, app.node.clock.now_ms());
-        let others: Vec<String> = others.into_iter().map(|node| node.url).collect();
+        let others = app.mesh.others(app.node.clock.now_ms());
         app.rooms.end_all(&farewell("shutdown", &others));
     });
 }

@@ -112,7 +112,9 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
                 let (code, _) = failed.error.code();
                 shared.metrics.refused.with_label_values(&[code]).inc();
                 let quote = shared.node.quote(failed.priced.kind, failed.priced.recent, client.ip);
-                respond::error(&failed.error, &quote, format)
+                let elsewhere = failed.error.sends_elsewhere();
+                let others = elsewhere.then(|| shared.mesh.others(shared.node.clock.now_ms()));
+                respond::error(&failed.error, &quote, others, format)
             }
         }
     };

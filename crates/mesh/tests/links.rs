@@ -3,8 +3,12 @@
 mod common;
 
 use anyhow::{Context as _, ensure};
+use bytes::Bytes;
 use common::{ROOM, linked, ranked, settings, until};
+use http::Method;
+use serde_json::{Value, json};
 use testkit::database::Database;
+use testkit::http_client::HttpClient;
 use testkit::mesh_client::{MeshClient, Price};
 use testkit::process::Service;
 
@@ -92,5 +96,47 @@ async fn a_post_that_is_too_cheap_for_its_homes_is_sent_back_with_their_price() 
     let paid = Price::of(&refused["pow"])?.pay("POST", &format!("/room/{ROOM}"), &[b"paid"])?;
     let told = outsider.client.post(&format!("/room/{ROOM}?{paid}"), "paid").await?;
     ensure!(told.status == 202 && told.json()?["acked"].as_u64() >= Some(1), "{}", told.text());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_stay_is_told_of_other_nodes() -> anyhow::Result<()> {
+    let load = std::env::temp_dir().join(format!("mesh-full-{}", std::process::id()));
+    std::fs::write(&load, "0.1 0.1")?;
+    let nodes = linked(2, |at, builder| match at {
+        0 => builder.set("LOAD_FILE", load.display()),
+        _ => builder,
+    });
+    let mut nodes = nodes.await?;
+    let mut listener = nodes[0].client.listen(ROOM, "").await?;
+    std::fs::write(&load, "1 1")?;
+    let http = HttpClient::plain(nodes[0].service.address()).new_connections();
+    let stream = [("accept", "text/event-stream")];
+    let mut refused = Value::Null;
+    until("nobody new may listen", async || {
+        // A stream that is open still has no end to wait for.
+        let root = nodes[0].client.get("/").await?.ok()?;
+        if root["load"]["max"].as_f64() <= Some(0.96) {
+            return Ok(false);
+        }
+        let room = format!("/room/{ROOM}");
+        let answer = http.send(Method::GET, &room, &stream, Bytes::new()).await?;
+        ensure!(answer.status == 503 && !answer.header("retry-after").is_empty());
+        refused = answer.json()?;
+        Ok(true)
+    })
+    .await?;
+    std::fs::remove_file(&load)?;
+    ensure!(refused["error"] == "overloaded", "{refused}");
+    ensure!(refused["nodes"] == json!([nodes[1].url]), "{refused}");
+    // And so is who listens when the node stops.
+    nodes[0].service.ask_to_drain();
+    let bye = loop {
+        let event = listener.next().await?;
+        if event.name == "bye" {
+            break event.data;
+        }
+    };
+    ensure!(bye == json!({"reason": "shutdown", "nodes": [nodes[1].url]}), "{bye}");
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod acks;
 mod backlog;
+mod demand;
 mod ingress;
 mod interest;
 mod link;
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 
 pub(crate) use self::acks::{Ack, Acks, Waiting};
 pub(crate) use self::backlog::{Backlog, Kept};
+pub(crate) use self::demand::Demand;
 pub(crate) use self::ingress::{Arrived, Ingress, Verdict, judge};
 pub(crate) use self::interest::{Interest, OTHERS_MAX};
 pub(crate) use self::link::{Link, Links, NODES_MAX, OUTBOX};
@@ -30,6 +32,10 @@ use super::egress::Rules;
 
 /// Nodes one post is passed on to by one home, at most.
 const FAN_OUT: usize = 256;
+/// Nodes of a large network that are linked all the time.
+const KEPT: usize = 8;
+/// Nodes that clients are told of who cannot stay.
+const REFERRED: usize = 5;
 
 /// With whom this node links.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +79,8 @@ pub(crate) struct Rulebook {
     pub(crate) federation: Federation,
     /// Bits of work in a key's stamp.
     pub(crate) id_bits: u32,
+    /// Nodes of a network that are all linked all the time.
+    pub(crate) links: usize,
     pub(crate) egress: Rules,
 }
 
@@ -85,6 +93,9 @@ pub(crate) struct Mesh {
     pub(crate) backlog: Mutex<Backlog>,
     pub(crate) ingress: Ingress,
     pub(crate) acks: Acks,
+    /// Homes to be linked.
+    pub(crate) demand: Mutex<Demand>,
+    pub(crate) demanded: Notify,
     /// Links or the view changed: subscriptions have to be looked at.
     pub(crate) shifted: Notify,
     leading: AtomicBool,
@@ -96,6 +107,12 @@ pub(crate) struct Sent {
     pub(crate) frames: u64,
     /// Not sent, because the link had as many posts as it takes.
     pub(crate) dropped: u64,
+}
+
+impl Sent {
+    fn count(&mut self, taken: bool) {
+        *(if taken { &mut self.frames } else { &mut self.dropped }) += 1;
+    }
 }
 
 /// Where a post goes.
@@ -117,6 +134,8 @@ impl Mesh {
             backlog: Mutex::default(),
             ingress: Ingress::default(),
             acks: Acks::default(),
+            demand: Mutex::default(),
+            demanded: Notify::new(),
             shifted: Notify::new(),
             leading: AtomicBool::new(false),
         }
@@ -138,6 +157,11 @@ impl Mesh {
         if !leads {
             self.links.end_all();
         }
+    }
+
+    /// Some nodes for clients to go to instead of this one.
+    pub(crate) fn others(&self, now_ms: i64) -> Vec<String> {
+        self.view.sample(REFERRED, now_ms).into_iter().map(|peer| peer.url).collect()
     }
 
     /// Where a room is at home.
@@ -168,20 +192,49 @@ impl Mesh {
         }
     }
 
-    /// The links to homes, each with its rooms.
+    /// The links to homes, each with its rooms; homes that are not linked are wanted from now on.
     fn homes_of(&self, rooms: &[Room], now_ms: i64) -> Vec<(Arc<Link>, Vec<Room>)> {
         let mut by_link: HashMap<NodeKey, (Arc<Link>, Vec<Room>)> = HashMap::new();
         for room in rooms {
             for key in self.homes(room, now_ms).all {
-                let Some(link) = self.links.get(&key) else { continue };
+                let Some(link) = self.links.get(&key) else {
+                    self.want(key, None, now_ms);
+                    continue;
+                };
                 by_link.entry(key).or_insert_with(|| (link, Vec::new())).1.push(room.clone());
             }
         }
         by_link.into_values().collect()
     }
 
+    /// A home is needed, for a post or for what is posted there; whether the post can wait.
+    fn want(&self, key: NodeKey, post: Option<Bytes>, now_ms: i64) -> bool {
+        if key == self.rules.key {
+            return true;
+        }
+        let mut demand = self.demand.lock();
+        let waits = match post {
+            Some(post) => demand.want_for(key, post, now_ms),
+            None => {
+                demand.want(key, now_ms);
+                true
+            }
+        };
+        drop(demand);
+        self.demanded.notify_one();
+        waits
+    }
+
+    /// Gives a home that is linked at last what waited for it.
+    pub(crate) fn deliver(&self, link: &Link) -> Sent {
+        let posts = self.demand.lock().take(&link.key);
+        let mut sent = Sent::default();
+        posts.into_iter().for_each(|post| sent.count(link.send_post(post)));
+        sent
+    }
+
     /// Sends a post of this node's clients on: to the room's homes, and, being one, to who
-    /// subscribed to it here.
+    /// subscribed to it here. For homes that are not linked it waits some seconds.
     pub(crate) fn send_out(&self, room: &Room, post: Post, now_ms: i64) -> Sent {
         let homes = self.homes(room, now_ms);
         let linked = |keys: &[NodeKey]| {
@@ -189,7 +242,7 @@ impl Mesh {
             others.filter_map(|key| self.links.get(key)).collect::<Vec<_>>()
         };
         let mut to = linked(&homes.all);
-        if to.is_empty() && !homes.own {
+        if to.is_empty() && !homes.own && self.links_all() {
             // No home is in reach: those that would be if only they were there.
             let reachable = self.links.keys_of_nodes();
             let second = u64::try_from(now_ms / 1000).unwrap_or(0);
@@ -202,10 +255,31 @@ impl Mesh {
         }
         let post = Post { hop: 1, hs: served, ..post };
         let frame = Bytes::from(Frame::Post(post.clone()).encode());
-        let sent = send(&to, &frame);
+        to.iter().for_each(|link| link.used(now_ms));
+        let mut sent = send(&to, &frame);
+        for key in homes.all.iter().filter(|key| self.links.get(key).is_none()) {
+            let waits = self.want(*key, Some(frame.clone()), now_ms);
+            sent.dropped += u64::from(!waits);
+        }
         let passed =
             if homes.own { self.pass_on(room, post, &self.rules.key) } else { Sent::default() };
         Sent { frames: sent.frames + passed.frames, dropped: sent.dropped + passed.dropped }
+    }
+
+    /// Whether the network is so small that every node is linked all the time.
+    pub(crate) fn links_all(&self) -> bool {
+        self.view.all().len() <= self.rules.links
+    }
+
+    /// Nodes to be linked whether they are of use or not: all of a small network, some of a large
+    /// one, which nobody else can foresee.
+    pub(crate) fn kept(&self, peers: &[Peer]) -> HashSet<NodeKey> {
+        let mut keys: Vec<NodeKey> = peers.iter().map(|peer| peer.key).collect();
+        if peers.len() > self.rules.links {
+            keys.sort_by_cached_key(|key| self.links.chance(key));
+            keys.truncate(KEPT.min(self.rules.links));
+        }
+        keys.into_iter().collect()
     }
 
     /// Sends a post to the nodes that subscribed to its room here, unless they have it: its origin,
@@ -226,10 +300,6 @@ impl Mesh {
 
 fn send(to: &[Arc<Link>], frame: &Bytes) -> Sent {
     let mut sent = Sent::default();
-    for link in to {
-        let count =
-            if link.send_post(frame.clone()) { &mut sent.frames } else { &mut sent.dropped };
-        *count += 1;
-    }
+    to.iter().for_each(|link| sent.count(link.send_post(frame.clone())));
     sent
 }

@@ -46,6 +46,8 @@ pub(crate) struct Rooms {
     rooms: Mutex<HashMap<Room, Arc<Mutex<State>>>>,
     addresses: Mutex<HashMap<LimitKey, (usize, usize)>>,
     streams: AtomicUsize,
+    /// What the slow are told.
+    slow: Mutex<Bytes>,
     /// A room got its first listener.
     pub(crate) opened: Notify,
 }
@@ -70,7 +72,13 @@ impl Rooms {
     /// None yet.
     pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
         let (rooms, addresses, streams) = Default::default();
-        Arc::new(Self { bounds, rooms, addresses, streams, opened: Notify::new() })
+        let slow = Mutex::new(farewell("slow", &[]));
+        Arc::new(Self { bounds, rooms, addresses, streams, slow, opened: Notify::new() })
+    }
+
+    /// Takes over which nodes those are told of who are too slow for this one.
+    pub(crate) fn refer(&self, others: &[String]) {
+        *self.slow.lock() = farewell("slow", others);
     }
 
     /// Streams open now.
@@ -121,7 +129,7 @@ impl Rooms {
             }
             Pushed::Ended => true, // its guard takes it out
             Pushed::Full => {
-                stream.end(farewell("slow", &[]));
+                stream.end(self.slow.lock().clone());
                 true
             }
         }
@@ -193,7 +201,7 @@ impl Rooms {
             let event = tell(&room, recent);
             for stream in &state.streams {
                 if stream.is_stalled(now_ms) {
-                    stream.end(farewell("slow", &[]));
+                    stream.end(self.slow.lock().clone());
                 } else if let Some(event) = &event {
                     // No matter when there is no room: this is not a post.
                     let _ = stream.push(event.clone(), self.bounds.queue, now_ms);
@@ -297,6 +305,7 @@ mod tests {
     #[test]
     fn a_slow_listener_is_told_to_go_and_costs_nobody_else_anything() {
         let rooms = rooms();
+        rooms.refer(&["https://a.example".to_owned()]);
         let (slow, slow_guard) = rooms.subscribe(vec![room(1)], address(1)).unwrap();
         let (quick, guard) = rooms.subscribe(vec![room(1)], address(2)).unwrap();
         let mut quick = Events::new(quick, guard);
@@ -310,7 +319,8 @@ mod tests {
             all.push(event);
         }
         assert_eq!(all.len(), 3);
-        assert!(all[2].starts_with(b"event: bye") && slow.next().now_or_never() == Some(None));
+        let bye = "event: bye\ndata: {\"nodes\":[\"https://a.example\"],\"reason\":\"slow\"}\n\n";
+        assert!(all[2] == bye && slow.next().now_or_never() == Some(None));
     }
 
     #[test]

@@ -31,6 +31,11 @@ pub(crate) fn send_out(app: &App, room: &Room, kept: Kept, now_ms: i64) {
     count(app, app.mesh.send_out(room, post, now_ms));
 }
 
+/// A node is linked: what waited for it.
+pub(crate) fn deliver(app: &App, link: &Link) {
+    count(app, app.mesh.deliver(link));
+}
+
 fn count(app: &App, sent: Sent) {
     app.metrics.frames_out.inc_by(sent.frames);
     app.metrics.overflow.with_label_values(&["link"]).inc_by(sent.dropped);
@@ -108,6 +113,7 @@ fn subscribe(app: &Arc<App>, link: &Link, rooms: &[String], since: u32) -> Contr
 
 fn arrive(app: &Arc<App>, link: &Arc<Link>, post: Post) -> ControlFlow<()> {
     app.metrics.frames_in.inc();
+    link.used(app.node.clock.now_ms());
     if !link.may_post() {
         return offend(app, link, "rate");
     }

@@ -1,6 +1,7 @@
-//! Links to all verified nodes: dialled, kept, ended.
+//! Links to verified nodes: dialled, kept, ended. In a small network all are linked; in a large one some
+//! are, and the homes of rooms for as long as they are of use.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::transport::link;
 
 /// Between looks at who is to be dialled.
 const EVERY: Duration = Duration::from_millis(250);
+const AT_LEAST: Duration = Duration::from_millis(10);
 /// The smaller key dials; the other side waits so long before it does.
 const OTHER_SIDE: Duration = Duration::from_secs(3);
 /// The longest wait before another try.
@@ -42,12 +44,14 @@ struct Try {
 /// Keeps links for as long as this replica leads.
 pub(crate) async fn run(app: Arc<App>, lead: CancellationToken) {
     let work = async {
-        let mut tries: HashMap<NodeKey, Try> = HashMap::new();
+        let mut dialler = Dialler::default();
         let mut note_at = Instant::now();
         let mut exchange_at = Instant::now() + EXCHANGE;
         loop {
             app.read_cuts();
-            dial_due(&app, &lead, &mut tries);
+            dialler.look(&app);
+            dialler.dial_due(&app, &lead);
+            dialler.part_idle(&app);
             let now = Instant::now();
             if now >= note_at {
                 note_at = now + NOTE;
@@ -62,44 +66,96 @@ pub(crate) async fn run(app: Arc<App>, lead: CancellationToken) {
             app.metrics.links.set(i64::try_from(app.mesh.links.len()).unwrap_or(0));
             let backlog = app.mesh.backlog.lock().bytes();
             app.metrics.backlog.set(i64::try_from(backlog).unwrap_or(0));
-            sleep(EVERY).await;
+            let _ = timeout(EVERY, app.mesh.demanded.notified()).await;
+            sleep(AT_LEAST).await;
         }
     };
     lead.run_until_cancelled(work).await;
     app.metrics.links.set(0);
 }
 
-fn dial_due(app: &Arc<App>, lead: &CancellationToken, tries: &mut HashMap<NodeKey, Try>) {
-    let (peers, now) = (app.mesh.view.all(), Instant::now());
-    tries.retain(|key, _| peers.iter().any(|peer| peer.key == *key));
-    let room = NODES_MAX.saturating_sub(app.mesh.links.keys_of_nodes().len());
-    let mut dialled = 0;
-    for peer in peers.iter().filter(|peer| !app.is_cut(&peer.key)) {
-        if app.mesh.links.get(&peer.key).is_some() {
-            tries.remove(&peer.key);
-            continue;
+/// Whom to dial, and when again.
+#[derive(Default)]
+struct Dialler {
+    peers: Arc<Vec<Peer>>,
+    by_key: HashMap<NodeKey, usize>,
+    /// Nodes to be linked whether they are of use or not.
+    kept: HashSet<NodeKey>,
+    tries: HashMap<NodeKey, Try>,
+}
+
+impl Dialler {
+    /// Takes over which nodes are known.
+    fn look(&mut self, app: &App) {
+        let peers = app.mesh.view.all();
+        if !Arc::ptr_eq(&peers, &self.peers) {
+            self.kept = app.mesh.kept(&peers);
+            self.by_key = peers.iter().enumerate().map(|(at, peer)| (peer.key, at)).collect();
+            self.tries.retain(|key, _| self.by_key.contains_key(key));
+            self.peers = peers;
         }
-        let ours = app.mesh.rules.key < peer.key || app.mesh.rules.url.is_none();
-        let first = Try { at: if ours { now } else { now + OTHER_SIDE }, failures: 0 };
-        let attempt = tries.entry(peer.key).or_insert(first);
-        if now < attempt.at || dialled >= room {
-            continue;
+        for link in app.mesh.links.all() {
+            self.tries.remove(&link.key);
         }
-        dialled += 1;
-        attempt.failures += 1;
-        let wait = Duration::from_secs(1 << attempt.failures.min(10)).min(WAIT_MAX);
-        // Dialling itself takes some seconds at most.
-        attempt.at = now + wait.mul_f64(rand::random_range(0.8..1.2));
-        let (app_of_dial, peer, stop) = (app.clone(), peer.clone(), lead.child_token());
-        app.cx.spawn("mesh-link", async move { dial(app_of_dial, peer, stop).await });
+    }
+
+    /// Dials the nodes that are kept, and the homes that are needed.
+    fn dial_due(&mut self, app: &Arc<App>, lead: &CancellationToken) {
+        let (needed, lost) = app.mesh.demand.lock().due(app.node.clock.now_ms());
+        app.metrics.wanted.set(i64::try_from(needed.len()).unwrap_or(0));
+        app.metrics.overflow.with_label_values(&["home"]).inc_by(lost as u64);
+        let (now, small) = (Instant::now(), app.mesh.links_all());
+        let mut room = NODES_MAX.saturating_sub(app.mesh.links.keys_of_nodes().len());
+        let wanted: HashSet<NodeKey> = self.kept.iter().copied().chain(needed).collect();
+        for key in wanted {
+            let Some(peer) = self.by_key.get(&key).and_then(|at| self.peers.get(*at)) else {
+                continue;
+            };
+            if app.mesh.links.get(&key).is_some() || app.is_cut(&key) {
+                continue;
+            }
+            // In a large network the other side may not need us.
+            let ours = !small || app.mesh.rules.key < key || app.mesh.rules.url.is_none();
+            let first = Try { at: if ours { now } else { now + OTHER_SIDE }, failures: 0 };
+            let attempt = self.tries.entry(key).or_insert(first);
+            if now < attempt.at || room == 0 {
+                continue;
+            }
+            room -= 1;
+            attempt.failures += 1;
+            let wait = Duration::from_secs(1 << attempt.failures.min(10)).min(WAIT_MAX);
+            // Dialling itself takes some seconds at most.
+            attempt.at = now + wait.mul_f64(rand::random_range(0.8..1.2));
+            let (app_of_dial, peer, stop) = (app.clone(), peer.clone(), lead.child_token());
+            app.cx.spawn("mesh-link", async move { dial(app_of_dial, peer, stop).await });
+        }
+    }
+
+    /// Ends links this node made in a large network when nobody uses them any more.
+    fn part_idle(&self, app: &App) {
+        if app.mesh.links_all() {
+            return;
+        }
+        let now_ms = app.node.clock.now_ms();
+        let idle_ms = i64::try_from(app.config.mesh.link_idle.as_millis()).unwrap_or(i64::MAX);
+        for link in app.mesh.links.all() {
+            let ours = link.dialled && link.url.is_some() && !self.kept.contains(&link.key);
+            if ours && link.is_idle(now_ms, idle_ms) {
+                link.spare.store(true, Ordering::Relaxed);
+                link.stop.cancel();
+            }
+        }
     }
 }
 
 async fn dial(app: Arc<App>, peer: Peer, stop: CancellationToken) {
     if let Err(why) = link::dial(&app, &peer, stop).await {
         tracing::debug!(%why, "no link");
-        let _ = node::failed(&app.pool, &peer.key).await; // or the database is away
-        view::refresh(&app).await;
+        // Of two that were dialled at once, one is refused.
+        if app.mesh.links.get(&peer.key).is_none() {
+            let _ = node::failed(&app.pool, &peer.key).await; // or the database is away
+            view::refresh(&app).await;
+        }
     }
 }
 
@@ -115,7 +171,9 @@ pub(crate) async fn greet(app: &Arc<App>, link: &Arc<Link>) {
 
 /// A link has ended, not because another took its place.
 pub(crate) async fn part(app: &Arc<App>, link: &Arc<Link>) {
-    if link.url.is_some() && app.mesh.leads() {
+    if link.spare.load(Ordering::Relaxed) {
+        let _ = node::parted(&app.pool, &link.key).await; // or the database is away
+    } else if link.url.is_some() && app.mesh.leads() {
         let _ = node::failed(&app.pool, &link.key).await; // or the database is away
         view::refresh(app).await;
     }

@@ -80,4 +80,5 @@ pub(crate) async fn refresh(app: &App) {
     if app.mesh.view.replace(peers) {
         app.mesh.shifted.notify_one();
     }
+    app.rooms.refer(&app.mesh.others(app.node.clock.now_ms()));
 }

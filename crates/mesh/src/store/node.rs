@@ -71,7 +71,8 @@ pub(crate) async fn verified(
     sqlx::query(
         "UPDATE mesh.node SET last_seen = now(), fails = 0, net = $2::inet, rtt_ms = $3,
              state = CASE WHEN state = 'linked' THEN state ELSE 'verified' END,
-             next_probe = now() + interval '5 min'
+             -- Who was not seen for five minutes is no home.
+             next_probe = now() + interval '4 min'
          WHERE key = $1 AND (banned_until IS NULL OR banned_until < now())",
     )
     .bind(key)
@@ -98,6 +99,19 @@ pub(crate) async fn linked(
     .bind(keys)
     .bind(heights)
     .bind(rtts)
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// A node's link ended because nobody needs it.
+pub(crate) async fn parted(pool: &PgPool, key: &[u8]) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE mesh.node SET state = 'verified', last_seen = now(),
+             next_probe = now() + interval '4 min'
+         WHERE key = $1 AND state = 'linked'",
+    )
+    .bind(key)
     .execute(pool)
     .await
     .map(drop)

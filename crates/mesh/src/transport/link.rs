@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
@@ -193,7 +194,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (outbox, frames) = mpsc::channel(OUTBOX);
-    let link = Arc::new(Link::new(party.key, party.url, party.dialled, outbox, stop.clone()));
+    let now_ms = app.node.clock.now_ms();
+    let link =
+        Arc::new(Link::new(party.key, party.url, party.dialled, outbox, stop.clone(), now_ms));
     if !app.mesh.leads()
         || app.is_cut(&link.key)
         || !app.mesh.links.enter(&link, &app.mesh.rules.key)
@@ -211,7 +214,11 @@ where
             heard_ms.store(now_ms, Ordering::Relaxed);
             let frame = match message {
                 Message::Text(text) => Frame::decode(text.as_bytes()),
-                Message::Close(_) => return ControlFlow::Continue(()),
+                Message::Close(why) => {
+                    let spare = why.is_some_and(|why| why.code == CloseCode::Normal);
+                    link.spare.store(spare, Ordering::Relaxed);
+                    return ControlFlow::Continue(());
+                }
                 _ => continue,
             };
             let flow = match frame {
@@ -243,6 +250,7 @@ where
         }
     };
     let conversing = async {
+        carry::deliver(app, &link);
         linker::greet(app, &link).await;
         tokio::select! {
             () = writing => {}
@@ -257,7 +265,9 @@ where
     tracing::info!(node = %hex(&link.key[..8]), "link ended");
     if let Ok(mut socket) = sink.reunite(stream) {
         // Whoever does not take it finds out by itself.
-        let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
+        let spare = link.spare.load(Ordering::Relaxed);
+        let why = CloseFrame { code: CloseCode::Normal, reason: "of no use now".into() };
+        let _ = timeout(Duration::from_secs(1), socket.close(spare.then_some(why))).await;
     }
     if ended {
         linker::part(app, &link).await;

@@ -68,8 +68,15 @@ pub(crate) fn show(status: StatusCode, value: &Value, format: Format) -> Respons
     response
 }
 
-/// What went wrong, with the price of another try where that helps.
-pub(crate) fn error(error: &Error, quoted: &Quote, format: Format) -> Response<Body> {
+/// What went wrong, with the price of another try or with `others` to go to where that helps. Who
+/// wanted a stream reads JSON.
+pub(crate) fn error(
+    error: &Error,
+    quoted: &Quote,
+    others: Option<Vec<String>>,
+    format: Format,
+) -> Response<Body> {
+    let format = if format == Format::Events { Format::Json } else { format };
     let (code, status) = error.code();
     let mut value = json!({ "error": code, "message": error.to_string() });
     match error {
@@ -79,6 +86,9 @@ pub(crate) fn error(error: &Error, quoted: &Quote, format: Format) -> Response<B
         Error::SeqTooOld(seq) => value["seq"] = json!(seq),
         Error::DhtNotFound { seq: Some(seq) } => value["seq"] = json!(seq),
         _ => {}
+    }
+    if let Some(others) = others {
+        value["nodes"] = json!(others);
     }
     if error.wants_quote() {
         value["pow"] = quote(quoted);

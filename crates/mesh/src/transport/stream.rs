@@ -64,7 +64,10 @@ pub(super) async fn open(call: Call, text: &str) -> Result<Response<Body>, Faile
     let from = resumes(&call)?;
     let app = call.app.clone();
     let (cpu, mem) = app.node.load();
-    if cpu.max(mem) > OVERLOAD || app.stop.draining().is_cancelled() {
+    if app.stop.draining().is_cancelled() {
+        return Err(Error::Draining.into());
+    }
+    if cpu.max(mem) > OVERLOAD {
         return Err(Error::Overloaded.into());
     }
     let subscribed = app.rooms.subscribe(rooms.clone(), call.client.limit_key());

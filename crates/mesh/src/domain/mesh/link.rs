@@ -1,8 +1,9 @@
 //! Links to other nodes, and what each side asked the other for.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use edge::limit::{Keyed, Rate};
@@ -12,8 +13,9 @@ use proto::mesh::{NodeKey, Room};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Nodes that are linked at once, and nodes that only dial.
-pub(crate) const NODES_MAX: usize = 64;
+/// Nodes that are linked at once, those that need this one as a home included; and nodes that only
+/// dial.
+pub(crate) const NODES_MAX: usize = 320;
 pub(crate) const LEAVES_MAX: usize = 64;
 /// Rooms one link subscribes to.
 const ROOMS_MAX: usize = 20_000;
@@ -38,10 +40,14 @@ pub(crate) struct Link {
     pub(crate) stop: CancellationToken,
     /// Its node is banned, or about to be.
     pub(crate) banned: AtomicBool,
+    /// It ends because nobody needs it, not because its node is gone.
+    pub(crate) spare: AtomicBool,
     /// What it said of itself last.
     pub(crate) height: AtomicU32,
     pub(crate) rtt_ms: AtomicI64,
     outbox: mpsc::Sender<Bytes>,
+    /// When it was of use last, in milliseconds.
+    used_ms: AtomicI64,
     inward: Keyed<()>,
     outward: Keyed<()>,
     state: Mutex<State>,
@@ -64,6 +70,7 @@ impl Link {
         dialled: bool,
         outbox: mpsc::Sender<Bytes>,
         stop: CancellationToken,
+        now_ms: i64,
     ) -> Self {
         let rate = if url.is_some() { POSTS } else { LEAF_POSTS };
         Self {
@@ -72,6 +79,8 @@ impl Link {
             dialled,
             stop,
             banned: AtomicBool::new(false),
+            spare: AtomicBool::new(false),
+            used_ms: AtomicI64::new(now_ms),
             height: AtomicU32::new(0),
             rtt_ms: AtomicI64::new(-1),
             outbox,
@@ -164,6 +173,20 @@ impl Link {
         }
     }
 
+    /// It carried a post.
+    pub(crate) fn used(&self, now_ms: i64) {
+        self.used_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Whether it was of no use to either side for so long.
+    pub(crate) fn is_idle(&self, now_ms: i64, idle_ms: i64) -> bool {
+        let state = self.state.lock();
+        if !state.theirs.is_empty() || !state.ours.is_empty() {
+            self.used(now_ms);
+        }
+        now_ms - self.used_ms.load(Ordering::Relaxed) >= idle_ms
+    }
+
     fn wants(&self, room: &Room) -> bool {
         self.state.lock().theirs.contains(room)
     }
@@ -176,13 +199,16 @@ impl Link {
 
 /// All links, one to a node.
 #[derive(Default)]
-pub(crate) struct Links(Mutex<HashMap<NodeKey, Arc<Link>>>);
+pub(crate) struct Links {
+    all: Mutex<HashMap<NodeKey, Arc<Link>>>,
+    chances: RandomState,
+}
 
 impl Links {
     /// Adds a link; whether it may stay. Of two to the same node, dialled by different sides, the
     /// one the smaller key dialled stays; of two dialled by the same, the newer.
     pub(crate) fn enter(&self, link: &Arc<Link>, own: &NodeKey) -> bool {
-        let mut links = self.0.lock();
+        let mut links = self.all.lock();
         match links.get(&link.key) {
             Some(other) if link.dialler(own) > other.dialler(own) => return false,
             Some(other) => other.stop.cancel(),
@@ -200,7 +226,7 @@ impl Links {
 
     /// Takes a link out; whether it was still the one to its node.
     pub(crate) fn leave(&self, link: &Arc<Link>) -> bool {
-        let mut links = self.0.lock();
+        let mut links = self.all.lock();
         let current = links.get(&link.key).is_some_and(|known| Arc::ptr_eq(known, link));
         if current {
             links.remove(&link.key);
@@ -210,33 +236,38 @@ impl Links {
 
     /// The link to a node.
     pub(crate) fn get(&self, key: &NodeKey) -> Option<Arc<Link>> {
-        self.0.lock().get(key).cloned()
+        self.all.lock().get(key).cloned()
+    }
+
+    /// A number that stands for a node as long as this process runs, and for nobody outside of it.
+    pub(crate) fn chance(&self, key: &NodeKey) -> u64 {
+        self.chances.hash_one(key)
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Link>> {
-        self.0.lock().values().cloned().collect()
+        self.all.lock().values().cloned().collect()
     }
 
     /// Nodes that are linked, without those that only dial.
     pub(crate) fn keys_of_nodes(&self) -> Vec<NodeKey> {
-        let links = self.0.lock();
+        let links = self.all.lock();
         links.values().filter(|link| link.url.is_some()).map(|link| link.key).collect()
     }
 
     /// Links that asked for a room.
     pub(crate) fn subscribers(&self, room: &Room) -> Vec<Arc<Link>> {
-        self.0.lock().values().filter(|link| link.wants(room)).cloned().collect()
+        self.all.lock().values().filter(|link| link.wants(room)).cloned().collect()
     }
 
     /// Ends all of them.
     pub(crate) fn end_all(&self) {
-        self.0.lock().values().for_each(|link| link.stop.cancel());
+        self.all.lock().values().for_each(|link| link.stop.cancel());
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().len()
+        self.all.lock().len()
     }
 }
 
@@ -248,7 +279,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel(4);
         let url = Some("https://a.example".to_owned());
         let stop = CancellationToken::new();
-        (Arc::new(Link::new([key; 32], url, dialled, sender, stop)), receiver)
+        (Arc::new(Link::new([key; 32], url, dialled, sender, stop, 0)), receiver)
     }
 
     #[test]
@@ -290,6 +321,19 @@ mod tests {
         assert!((0..9).all(|at| !link.violated(at * 7_000)));
         assert!(link.violated(59_999));
         assert!(!link.violated(200_000));
+    }
+
+    #[test]
+    fn a_link_is_idle_when_neither_side_uses_it() {
+        let (link, _frames) = link(7, true);
+        let room = Room::from_bytes(&[1; 20]).unwrap();
+        assert!(!link.is_idle(9, 10) && link.is_idle(10, 10));
+        link.used(5);
+        assert!(!link.is_idle(14, 10) && link.is_idle(15, 10));
+        link.subscribe(room.clone());
+        assert!(!link.is_idle(100, 10));
+        link.unsubscribe(&room);
+        assert!(!link.is_idle(109, 10) && link.is_idle(110, 10));
     }
 
     #[test]
