@@ -30,7 +30,7 @@ pub struct Config {
     #[command(flatten)]
     pub(crate) check: CheckArgs,
     #[command(flatten)]
-    pub(crate) lease: LeaseArgs,
+    pub(crate) lease: pg::LeaseArgs,
     #[command(flatten)]
     pub(crate) bus: bus::BusArgs,
 }
@@ -228,23 +228,6 @@ impl std::str::FromStr for CheckedService {
         }
         Ok(Self { name: name.to_owned(), url: url.to_owned() })
     }
-}
-
-/// How this process is known to its siblings.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Replicas")]
-pub(crate) struct LeaseArgs {
-    /// Name of this replica across restarts, unlike any other's [default: host name and port].
-    #[arg(long, env = "INSTANCE", value_name = "NAME")]
-    pub(crate) instance: Option<String>,
-    /// How often this process says that it lives.
-    #[arg(long, env = "LEASE_RENEWAL", value_name = "TIME", default_value = "5s",
-          value_parser = duration::parse)]
-    pub(crate) lease_renewal: Duration,
-    /// Silence after which another process counts as dead and its peers as gone.
-    #[arg(long, env = "LEASE_EXPIRY", value_name = "TIME", default_value = "15s",
-          value_parser = duration::parse)]
-    pub(crate) lease_expiry: Duration,
 }
 
 impl Config {

@@ -86,7 +86,7 @@ async fn serve_on(
     let port = listener.local_addr().port();
     let lease = Lease {
         node,
-        instance: config.lease.instance.clone().unwrap_or_else(|| pg::instance(port)),
+        instance: config.lease.instance(port),
         renewal: config.lease.lease_renewal,
         expiry: config.lease.lease_expiry,
     };

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -200,6 +200,27 @@ impl Browser {
         let whole = json!({"captureBeyondViewport": true, "format": "png"});
         let value = self.devtools("Page.captureScreenshot", &whole).await?;
         Ok(STANDARD.decode(value["data"].as_str().context("a picture")?)?)
+    }
+
+    /// Leaves pictures of the page shown in `directory`, as phones and desktops have it, by day and
+    /// by night; then it is shown as to begin with.
+    ///
+    /// # Errors
+    /// When the page is wider than the window; when a picture cannot be taken or written.
+    pub async fn pictures(&self, directory: &Path, name: &str) -> anyhow::Result<()> {
+        std::fs::create_dir_all(directory)?;
+        for (form, (width, height)) in [("phone", (390, 844)), ("desktop", (1280, 800))] {
+            self.emulate(width, height).await?;
+            let wide = "return document.documentElement.scrollWidth";
+            let wide = self.run(wide, &json!([])).await?.as_u64().unwrap_or_default();
+            ensure!(wide <= u64::from(width), "{name} is {wide} pixels wide on a {form}");
+            for scheme in ["light", "dark"] {
+                self.prefer(scheme).await?;
+                let file = directory.join(format!("{name}-{form}-{scheme}.png"));
+                std::fs::write(file, self.screenshot().await?)?;
+            }
+        }
+        self.prefer("light").await
     }
 
     async fn command(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {

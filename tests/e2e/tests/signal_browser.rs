@@ -136,19 +136,7 @@ fn word<'r>(report: &'r str, name: &str) -> &'r str {
 /// Leaves pictures of the page shown, as phones and desktops have it, by day and by night.
 async fn picture(browser: &Browser, name: &str) -> anyhow::Result<()> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check-page");
-    std::fs::create_dir_all(&directory)?;
-    for (form, (width, height)) in [("phone", (390, 844)), ("desktop", (1280, 800))] {
-        browser.emulate(width, height).await?;
-        let wide = "return document.documentElement.scrollWidth";
-        let wide = browser.run(wide, &json!([])).await?.as_u64().unwrap_or_default();
-        ensure!(wide <= u64::from(width), "{name} is {wide} pixels wide on a {form}");
-        for scheme in ["light", "dark"] {
-            browser.prefer(scheme).await?;
-            let file = directory.join(format!("{name}-{form}-{scheme}.png"));
-            std::fs::write(file, browser.screenshot().await?)?;
-        }
-    }
-    browser.prefer("light").await
+    browser.pictures(&directory, name).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
