@@ -1,33 +1,37 @@
 //! A post to a room of the mesh, paid for.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use proto::mesh::hex;
-use proto::mesh::proof::Challenge;
+use proto::mesh::proof::{Challenge, Nonce, Proof};
 use serde_json::Value;
+use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use super::STEP;
 use crate::http;
 use crate::secrets::random;
 
-/// Tries a proof may take: far more than the price of a node at rest.
-const TRIES: u64 = 1 << 24;
+/// How long the work for one post may take, with all that a price that rises meanwhile, as it does on a
+/// busy machine, makes of it; at rest it is a fraction of a second.
+const WORK: Duration = Duration::from_secs(5);
 
-/// How often the price may have risen while a proof was looked for, as it does on a busy machine.
-const RAISES: usize = 5;
+/// Tries between two looks at the clock, in which other tasks wait.
+const TRIES: u64 = 1 << 14;
 
 /// The node names its price, and takes a post that pays it. `false` when it is so busy that the
 /// check would be.
 pub(super) async fn round_trip(mesh: SocketAddr) -> anyhow::Result<bool> {
     let path = format!("/room/{}", hex(&random::<20>()));
     let mut price = ask(mesh, &path).await?;
-    for _ in 0..=RAISES {
+    let until = Instant::now() + WORK;
+    loop {
         let token = price["token"].as_str().context("no token")?;
         let target = u64::from_str_radix(price["target"].as_str().context("no target")?, 16)?;
         let challenge = Challenge::new("POST", &path, token, &[b"{}"]);
-        let Some((nonce, proof)) = challenge.mine(target, u64::from_be_bytes(random()), TRIES)
-        else {
+        let Some((nonce, proof)) = mine(&challenge, target, until).await else {
             return Ok(false);
         };
         let paid = format!("{path}?t={token}&n={}", hex(&nonce));
@@ -44,7 +48,18 @@ pub(super) async fn round_trip(mesh: SocketAddr) -> anyhow::Result<bool> {
         ensure!(ask(mesh, &path).await?["recent"] == 1, "the post does not count");
         return Ok(true);
     }
-    Ok(false)
+}
+
+async fn mine(challenge: &Challenge, target: u64, until: Instant) -> Option<(Nonce, Proof)> {
+    let mut first = u64::from_be_bytes(random());
+    while Instant::now() < until {
+        if let Some(found) = challenge.mine(target, first, TRIES) {
+            return Some(found);
+        }
+        first = first.wrapping_add(TRIES);
+        yield_now().await;
+    }
+    None
 }
 
 async fn ask(mesh: SocketAddr, path: &str) -> anyhow::Result<Value> {
