@@ -215,7 +215,8 @@ setup_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n1)" = "$2
 # setup_command NAME PACKAGE: a program from a Debian package.
 setup_command() {
     command -v "$1" >/dev/null && return
-    PATH=$PATH:$setup_tools/root/usr/bin
+    # Servers lie where an ordinary user's PATH does not lead.
+    PATH=$PATH:$setup_tools/root/usr/bin:$setup_tools/root/usr/sbin:/usr/sbin
     command -v "$1" >/dev/null || setup_packages "$2"
     command -v "$1" >/dev/null || fail "there is no $1 even with the package $2"
 }
