@@ -269,7 +269,7 @@ setup_browser() {
 setup_docker() {
     setup_docker_started=
     [ "$(id -u)" = 0 ] || return 1
-    local log=${TMPDIR:-/tmp}/switchyard-dockerd.log deadline=$((SECONDS + 60))
+    local log=${TMPDIR:-/tmp}/switchyard-dockerd.log deadline
     PATH=$PATH:/usr/sbin
     setup_command debootstrap debootstrap
     # A client alone, as some machines have it, runs nothing.
@@ -283,9 +283,11 @@ setup_docker() {
         # shellcheck disable=SC2034 # the caller's
         setup_docker_started=$!
     fi
+    deadline=$((SECONDS + 120))
     until docker info >/dev/null 2>&1; do
         if [ $SECONDS -ge $deadline ]; then
             say "Docker does not start: $(tail -n 1 "$log" 2>/dev/null)"
+            [ -z "$setup_docker_started" ] || kill "$setup_docker_started" 2>/dev/null || true
             return 1
         fi
         sleep 1
