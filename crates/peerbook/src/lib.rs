@@ -99,14 +99,9 @@ async fn serve_on(
     let book = Arc::new(Book::new(pool.clone(), presence, settings(&config), cx)?);
     keeper::start(&book, cx);
     replicas::start(&book, config.lease.lease_renewal, cx);
-    gate.open();
     let pages = pages(&config, &book, &pool, cx)?;
     let (mail, stop) = (pages.mail.clone(), cx.stop.draining().clone());
     cx.spawn_essential("mail", async move { mail.run(stop).await });
-    let report = move |answers| {
-        if answers { gate.open() } else { gate.close("the database does not answer") }
-    };
-    cx.spawn("database-watch", pg::watch(pool, cx.stop.draining().clone(), report));
     let limiter = Arc::new(Limiter::new(&Allowances {
         peer_frames: config.limits.peer_frames.0,
         peer_bytes: None,
@@ -130,6 +125,12 @@ async fn serve_on(
         book,
         cx: cx.clone(),
     };
+    // Not before: what the settings ask for may still have failed the start.
+    gate.open();
+    let report = move |answers| {
+        if answers { gate.open() } else { gate.close("the database does not answer") }
+    };
+    cx.spawn("database-watch", pg::watch(pool, cx.stop.draining().clone(), report));
     edge::serve(listener, Endpoint(Arc::new(app)), cx).await
 }
 

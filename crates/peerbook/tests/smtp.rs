@@ -110,6 +110,7 @@ async fn a_busy_server_gets_the_mail_later_and_a_restart_loses_none() -> Outcome
 async fn settings_that_contradict_each_other_fail_the_start() -> Outcome {
     let database = Database::fresh().await?;
     for (name, value) in [("PB_SMTP_USER", "switchyard"), ("PEERBOOK_MAIL_DIR", "/nonexistent/x")] {
+        // Whoever sees it ready sees a process that was about to end.
         let started = peerbook(&database, 25).environment(name, value).start().await;
         assert!(started.is_err(), "{name}");
     }
