@@ -5,6 +5,7 @@ mod common;
 
 use common::Server;
 use serde_json::json;
+use sqlx::PgPool;
 use testkit::database::Database;
 
 #[tokio::test]
@@ -75,4 +76,21 @@ async fn targets_that_are_not_there_are_named_as_documented() {
     }
     let foreign = json!({"code": 401, "text": "Target peer belongs to a different user"});
     assert_eq!(peer.ask(&json!({"target": "FOREIGN", "offer": "o"})).await, foreign);
+}
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn a_peer_that_answers_no_ping_is_taken_for_gone(pool: PgPool) {
+    let server = Server::start(&pool, &["--ping-interval", "1s", "--idle-timeout", "4s"]).await;
+    server.user("j@x.org", &["A", "B"]).await;
+    let mut a = server.enter("A").await;
+    let silent = server.enter("B").await; // a client answers pings only while it reads
+    assert_eq!(a.recv().await["peer_update"]["online"], true);
+    let update = a.recv().await;
+    assert_eq!(
+        (&update["source_fp"], &update["peer_update"]["online"]),
+        (&"B".into(), &false.into())
+    );
+    drop(silent);
+    // Who answers stays, however long it has nothing to say.
+    assert_eq!(a.ask(&json!({"command": "get_list"})).await["peers"][0]["online"], true);
 }

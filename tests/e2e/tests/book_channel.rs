@@ -189,6 +189,7 @@ async fn a_browser_registers_by_webrtc_and_reaches_a_server_it_lets_in() -> anyh
 
     open_mail(&world).await?;
     world.browser.shows("browser").await?;
+    world.browser.shows("key proven").await.context("by DTLS, before it is let in")?;
     click(&world.browser, &format!("label:has(input[name='do:{}'][value='on'])", app.fp)).await?;
     click(&world.browser, "button[value=update]").await?;
     world.browser.shows("In your peerbook").await?;
@@ -237,6 +238,16 @@ async fn a_browser_registers_by_webrtc_and_reaches_a_server_it_lets_in() -> anyh
     app.run("fetch(place, {method: 'DELETE'}).then((a) => arguments[0](a.status))", &json!([]))
         .await?;
     app.until("control.readyState === 'closed'").await?;
+
+    // A peer that is removed, here by itself, hears why and is put out.
+    app.join("").await?;
+    let myself = json!({"type": "delete", "args": {"target": app.fp}}).to_string();
+    app.run("control.send(arguments[0]); arguments[1]()", &json!([myself])).await?;
+    app.until("frames.find((frame) => frame.code === 401 && frame.text.includes('revoked'))")
+        .await?;
+    app.until("control.readyState === 'closed'").await?;
+    let stranger = app.offer("").await?;
+    ensure!(stranger["status"] == 401, "{stranger}");
     Ok(())
 }
 

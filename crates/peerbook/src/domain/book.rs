@@ -421,8 +421,13 @@ impl Book {
             let circle = self.loaded_circle(uid).await?;
             return Ok(Admission { hello, circle: Some(circle), calls, proven, place, mail: None });
         }
-        let mail = self.ask_for(&hello, known.map(|known| known.account)).await?;
-        let proven = hello.by_dtls || by_certificate;
+        let proof = match (hello.by_dtls, by_certificate) {
+            (true, _) => Some("dtls"),
+            (false, true) => Some("certificate"),
+            (false, false) => None,
+        };
+        let mail = self.ask_for(&hello, known.map(|known| known.account), proof).await?;
+        let proven = proof.is_some();
         let place = self.presence.arrive(&hello.ask.who.fp, None, proven).await?;
         Ok(Admission { hello, circle: None, calls, proven, place, mail })
     }
@@ -432,6 +437,7 @@ impl Book {
         self: &Arc<Self>,
         hello: &Hello,
         known: Option<Account>,
+        proof: Option<&'static str>,
     ) -> Result<Option<Account>, Error> {
         let mut ask = hello.ask.clone();
         if ask.uid.is_none() && ask.email.is_none() {
@@ -446,6 +452,9 @@ impl Book {
                 return Ok(None);
             }
         };
+        if let Some(proof) = proof {
+            self.note_proof(&asked.account.uid, &asked.peer, proof).await?;
+        }
         let age = i64::try_from(self.settings.remind_after.as_secs()).unwrap_or(i64::MAX);
         let due = asked.peer.mailed_on.is_none_or(|at| self.now() - at >= age);
         Ok((due && !asked.peer.refused && !asked.peer.verified).then_some(asked.account))

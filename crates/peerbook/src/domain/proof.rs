@@ -7,6 +7,7 @@ use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 use webpki::{EndEntityCert, ring};
 
 use super::{
+    Peer,
     book::{Book, has_bearer},
     change::Change,
     connection::Connection,
@@ -95,9 +96,25 @@ impl Book {
     pub(crate) async fn known(
         &self,
         fp: &Fingerprint,
-    ) -> Result<Option<(super::Account, super::Peer)>, Error> {
+    ) -> Result<Option<(super::Account, Peer)>, Error> {
         let known = store::peer::find(&self.pool, fp).await?;
         Ok(known.map(|known| (known.account, known.peer)))
+    }
+
+    /// Notes how a peer has proven its fingerprint, for its user to see before and after it is let in.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn note_proof(
+        self: &Arc<Self>,
+        uid: &str,
+        peer: &Peer,
+        proof: &'static str,
+    ) -> Result<(), Error> {
+        if peer.proof.as_deref() == Some(proof) {
+            return Ok(());
+        }
+        self.change(uid, Change::Proven(peer.fp.clone(), proof)).await.map(drop)
     }
 
     async fn take_proof(

@@ -175,6 +175,7 @@ impl ChannelConversation {
         let ask = book::Ask { who, uid: None, email: Some(email), address };
         let asked = self.desk.book.request(&ask).await?;
         let uid = asked.account.uid.as_str();
+        self.desk.book.note_proof(uid, &asked.peer, "dtls").await?;
         if !asked.peer.verified {
             self.desk.mail.review(&asked.account, Some(address)).await?;
             self.desk.book.note_mailed(uid, fp).await?;
