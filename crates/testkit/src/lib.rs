@@ -9,8 +9,8 @@
 //!   [`book_client`] peerbook's two dialects;
 //! * [`nats`] is a NATS server that may be killed, [`proxy`] a balancer and a link with faults;
 //! * [`namespace`] is a network of a test's own, [`name_server`] what answers for names there;
-//! * [`smtp_sink`] takes a service's mail, [`webdriver`] drives a real browser, [`turn_server`] is a
-//!   real coturn, [`totp`] is an authenticator.
+//! * [`smtp_sink`] takes a service's mail, [`webdriver`] drives a real browser, [`data_channel`] is
+//!   one of its WebRTC connections, [`turn_server`] is a real coturn, [`totp`] is an authenticator.
 //!
 //! Everything started here ends when its owner is dropped, when the test panics, and (through
 //! the kernel) when the test's process is killed.
@@ -18,6 +18,7 @@
 
 pub mod book_client;
 pub mod cluster;
+pub mod data_channel;
 pub mod database;
 pub mod http_client;
 pub mod json_socket;

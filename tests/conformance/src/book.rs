@@ -6,8 +6,11 @@
 //! entry of [`BOOK`](crate::deviations::BOOK), which replaces one step of one scenario by exactly
 //! what happens instead. Whatever a socket receives beyond what its scenario expects fails it.
 
+mod answer;
+mod channel;
 mod compare;
 mod fixture;
+mod line;
 mod names;
 mod stage;
 
@@ -19,10 +22,16 @@ use serde_json::Value;
 use sqlx::PgPool;
 use testkit::smtp_sink::SmtpSink;
 use testkit::vectors::Tier;
+use testkit::webdriver::Browser;
 
 use crate::deviations::of_book;
 use crate::{Outcome, Report};
 use stage::Stage;
+
+/// Secret of the TURN server whose credentials the server under test hands out, where it does.
+pub const TURN_SECRET: &str = "a secret of the tests";
+/// And the URL of that server, as in the one recording with a TURN server.
+pub const TURN_URL: &str = "turn:turn.example.org:3478";
 
 /// Differences that hold in every scenario, and why.
 pub const RULES: &[(&str, &str)] = &[
@@ -54,6 +63,12 @@ pub const RULES: &[(&str, &str)] = &[
         "`user` is an address and `uid` an id, whichever of them the build called `user`",
         "one interface for the clients of all of them",
     ),
+    (
+        "over a data channel that 200's text is the user's id",
+        "HEAD's clients take the text of a 200 for it",
+    ),
+    ("one-time codes sent over a data channel are of different time steps", "a code is good once"),
+    ("TURN credentials are of now and name the user", "HEAD's named one account for all users"),
     ("JSON is labelled application/json", "0.3.2 labelled it text/plain"),
     (
         "a link is exchanged by every change; the page that answers holds the next",
@@ -73,6 +88,20 @@ pub struct Scenario {
     documented: bool,
 }
 
+impl Scenario {
+    /// Whether some of it goes over a data channel, which needs a browser.
+    pub fn has_channel(&self) -> bool {
+        self.steps.iter().any(|step| step["dc"].is_string())
+    }
+
+    /// Whether it needs a TURN server in the settings: [`TURN_URL`] with [`TURN_SECRET`].
+    pub fn has_turn(&self) -> bool {
+        let fixture =
+            |step: &Value| step["fixture"].as_str().is_some_and(|it| it.contains(TURN_URL));
+        self.steps.iter().any(fixture)
+    }
+}
+
 /// The server under test and what it talks to.
 #[derive(Debug)]
 pub struct Bench<'b> {
@@ -80,6 +109,8 @@ pub struct Bench<'b> {
     pub address: SocketAddr,
     /// Where its mail goes.
     pub mail: &'b SmtpSink,
+    /// Opens the data channels.
+    pub browser: Option<&'b Browser>,
     /// Its database, for what the recordings' storage held.
     pub pool: &'b PgPool,
     /// How long a recorded second takes; zero leaves pauses out.
@@ -108,10 +139,10 @@ pub fn scenarios() -> Vec<Scenario> {
 }
 
 /// Replays the scenarios that `wanted` accepts.
-pub async fn replay_book(bench: &Bench<'_>, wanted: impl Fn(&str) -> bool) -> Report {
+pub async fn replay_book(bench: &Bench<'_>, wanted: impl Fn(&Scenario) -> bool) -> Report {
     let mut rows = Vec::new();
     for scenario in scenarios() {
-        if !wanted(&scenario.id) {
+        if !wanted(&scenario) {
             continue;
         }
         let outcome = match replay_one(bench, &scenario).await {
@@ -134,6 +165,7 @@ pub async fn replay_book(bench: &Bench<'_>, wanted: impl Fn(&str) -> bool) -> Re
 pub async fn replay_one(bench: &Bench<'_>, scenario: &Scenario) -> anyhow::Result<()> {
     let listed = of_book(&scenario.id);
     let mut stage = Stage::new(bench);
+    stage.prepare(&scenario.steps).await?;
     for (at, step) in scenario.steps.iter().enumerate() {
         let entry = listed.iter().find(|entry| entry.steps.contains(&at));
         let Some(entry) = entry else {

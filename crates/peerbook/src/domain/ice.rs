@@ -42,15 +42,16 @@ impl fmt::Debug for TurnArgs {
     }
 }
 
-/// One element of the answer, as `RTCConfiguration.iceServers` takes it.
+/// One element of the answer, as `RTCConfiguration.iceServers` takes it; members in the order of the
+/// original.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct IceServer {
-    /// Always a list: clients index into it.
-    pub(crate) urls: [String; 1],
-    pub(crate) username: String,
     pub(crate) credential: String,
     #[serde(rename = "credentialType")]
     pub(crate) credential_type: &'static str,
+    /// Always a list: clients index into it.
+    pub(crate) urls: [String; 1],
+    pub(crate) username: String,
 }
 
 /// Mints credentials.

@@ -26,6 +26,7 @@ use str0m::{
     crypto::dtls::DtlsVersion,
 };
 use tokio::net::UdpSocket;
+use uuid::Uuid;
 
 use super::{Call, bearer, body, respond};
 use crate::{
@@ -162,7 +163,7 @@ impl WebRtc {
     /// Starts the connection; its id and our description.
     fn connect(&self, offer: &str, hello: Hello, seat: Seat) -> anyhow::Result<(String, String)> {
         let offer = SdpOffer::from_sdp_string(offer)?;
-        let (name, id) = (random_name::<8>(), random_name::<16>());
+        let (name, id) = (random_name::<8>(), Uuid::new_v4().to_string());
         let secrets = IceCreds { ufrag: name.clone(), pass: random_name::<16>() };
         let bounds = self.bounds;
         let mut rtc = RtcConfig::new()
@@ -209,7 +210,7 @@ impl WebRtc {
     /// So any process may take them, whichever has the connection.
     pub(super) async fn candidates(&self, id: &str, call: Call) -> Response<Body> {
         let bad = |text: &str| respond::text(StatusCode::BAD_REQUEST, text);
-        if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if Uuid::try_parse(id).is_err() {
             return bad("Invalid session id");
         }
         let mut done = Response::new(Body::Empty);

@@ -3,6 +3,8 @@
 use anyhow::{bail, ensure};
 use serde_json::Value;
 
+use super::answer;
+
 /// Members that a record may have although the recording's has not.
 const RECORD: &[&str] = &[
     "kind",
@@ -45,6 +47,7 @@ pub(super) fn frame(wanted: &Value, seen: &Value) -> anyhow::Result<()> {
         match name.as_str() {
             "peers" | "list" => records(wanted, seen)?,
             "peer_update" => record(wanted, seen)?,
+            "ice_servers" => answer::servers(wanted, seen)?,
             _ => value(name, wanted, seen)?,
         }
     }

@@ -12,34 +12,38 @@ use testkit::json_socket::{JsonSocket, Opened};
 use testkit::totp;
 use tokio::time::Instant;
 
+use super::line::Line;
 use super::names::Names;
 use super::{Bench, compare, fixture};
 
 /// How long a frame may take that has to come.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a frame is waited for that must not come.
 const SILENCE: Duration = Duration::from_millis(150);
 /// What every unverified peer is told.
 const UNVERIFIED: &str = "Unverified peer, please check your inbox to verify";
 
 pub(super) struct Stage<'b> {
-    bench: &'b Bench<'b>,
-    http: HttpClient,
-    names: Names,
-    sockets: HashMap<String, Peer>,
+    pub(super) bench: &'b Bench<'b>,
+    pub(super) http: HttpClient,
+    pub(super) names: Names,
+    /// Who is connected, by the recording's names.
+    pub(super) peers: HashMap<String, Peer<'b>>,
+    /// Which of them is connected by WebRTC.
+    pub(super) channel: Option<String>,
     /// Frames that have to come. Recordings show some before the step that causes them.
-    expected: Vec<(String, Value)>,
+    pub(super) expected: Vec<(String, Value)>,
     /// When the scenario began.
     begun: Instant,
     /// The time step of the last one-time password used.
     last_step: i64,
 }
 
-struct Peer {
-    socket: JsonSocket,
-    fp: String,
+pub(super) struct Peer<'b> {
+    pub(super) line: Line<'b>,
+    pub(super) fp: String,
     /// What the server last called it.
-    verified: Option<bool>,
+    pub(super) verified: Option<bool>,
 }
 
 impl<'b> Stage<'b> {
@@ -48,7 +52,8 @@ impl<'b> Stage<'b> {
             bench,
             http: HttpClient::plain(bench.address).new_connections(),
             names: Names::new(),
-            sockets: HashMap::new(),
+            peers: HashMap::new(),
+            channel: None,
             expected: Vec::new(),
             begun: Instant::now(),
             last_step: 0,
@@ -80,14 +85,15 @@ impl<'b> Stage<'b> {
             return self.mail(&step["mail"]).await;
         }
         if !step["later"].is_null() {
-            // As if a minute had passed: codes used before it are of no concern any more.
-            self.last_step = 0;
-            sqlx::query("UPDATE peerbook.totp SET last_step = 0").execute(self.bench.pool).await?;
+            self.forget_codes().await?;
         }
         if let Some(address) = step["no_mail"].as_str() {
             let address = self.names.fill(address)?;
             let mail = self.bench.mail.next_to_within(SILENCE * 4, &address).await?;
             ensure!(mail.is_none(), "there is a mail to {address}");
+        }
+        if step["dc"].is_string() {
+            return self.channel(step).await;
         }
         let Some(name) = step["ws"].as_str() else { return Ok(()) };
         let name = name.to_owned();
@@ -108,16 +114,16 @@ impl<'b> Stage<'b> {
             return self.quiet(&name).await;
         }
         if let Some(code) = step["closed"].as_u64() {
-            let (seen, reason) = self.peer(&name)?.socket.closed().await?;
+            let (seen, reason) = self.peer(&name)?.line.closed().await?;
             ensure!(u64::from(seen) == code, "closed with {seen} {reason} instead of {code}");
-            self.sockets.remove(&name);
+            self.peers.remove(&name);
         } else if step.get("client_close").is_some() {
             self.quiet(&name).await?;
-            let peer = self.sockets.remove(&name).with_context(|| format!("no socket {name}"))?;
-            peer.socket.close().await?;
+            let peer = self.peers.remove(&name).with_context(|| format!("no socket {name}"))?;
+            peer.line.close().await?;
         } else if step.get("client_abort").is_some() {
             self.quiet(&name).await?;
-            drop(self.sockets.remove(&name));
+            drop(self.peers.remove(&name));
         }
         Ok(())
     }
@@ -125,7 +131,7 @@ impl<'b> Stage<'b> {
     /// Nothing may be left that nobody expected.
     pub(super) async fn end(mut self) -> anyhow::Result<()> {
         self.settle().await?;
-        for name in self.sockets.keys().cloned().collect::<Vec<_>>() {
+        for name in self.peers.keys().cloned().collect::<Vec<_>>() {
             self.quiet(&name).await?;
         }
         let answer = self.http.get("/").await.context("the server lives")?;
@@ -141,7 +147,7 @@ impl<'b> Stage<'b> {
     }
 
     /// Waits for every frame that has to come.
-    async fn settle(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn settle(&mut self) -> anyhow::Result<()> {
         for (name, wanted) in std::mem::take(&mut self.expected) {
             self.receive(&name, wanted).await.with_context(|| format!("{name} waits"))?;
         }
@@ -149,6 +155,9 @@ impl<'b> Stage<'b> {
     }
 
     async fn receive(&mut self, name: &str, mut wanted: Value) -> anyhow::Result<()> {
+        if !wanted["args"]["ref"].is_null() {
+            return self.answered(name, &wanted).await;
+        }
         if wanted["source_fp"].is_string() && wanted["peer_update"].is_null() {
             let named = self.names.of_peer(wanted["source_fp"].as_str().unwrap_or_default())?;
             wanted["source_name"] = named.into();
@@ -160,9 +169,13 @@ impl<'b> Stage<'b> {
             }
             if peer.verified.is_none() {
                 let welcome = |frame: &Value| frame["code"] == 200;
-                let status = peer.socket.wait_for_within(PATIENCE, welcome).await?;
+                let status = peer.line.wait_for_within(PATIENCE, welcome).await?;
                 let uid = status["uid"].as_str().unwrap_or_default();
-                ensure!(status["text"] == "peer is verified" && !uid.is_empty(), "{status}");
+                let says = match peer.line {
+                    Line::Socket(_) => "peer is verified",
+                    Line::Channel(_) => uid,
+                };
+                ensure!(status["text"] == says && !uid.is_empty(), "{status}");
                 peer.verified = Some(true);
             }
             for record in wanted["peers"].as_array_mut().into_iter().flatten() {
@@ -180,18 +193,18 @@ impl<'b> Stage<'b> {
             _ => {}
         }
         let fits = |frame: &Value| compare::frame(&wanted, frame).is_ok();
-        let came = peer.socket.wait_for_within(PATIENCE, fits).await;
+        let came = peer.line.wait_for_within(PATIENCE, fits).await;
         came.map(drop).with_context(|| format!("wanted {wanted}"))
     }
 
-    async fn quiet(&mut self, name: &str) -> anyhow::Result<()> {
-        let more = self.peer(name)?.socket.frames_within(SILENCE).await;
+    pub(super) async fn quiet(&mut self, name: &str) -> anyhow::Result<()> {
+        let more = self.peer(name)?.line.frames_within(SILENCE).await;
         ensure!(more.is_empty(), "{name} received {more:?}, which nothing has announced");
         Ok(())
     }
 
-    fn peer(&mut self, name: &str) -> anyhow::Result<&mut Peer> {
-        self.sockets.get_mut(name).with_context(|| format!("no socket {name}"))
+    pub(super) fn peer(&mut self, name: &str) -> anyhow::Result<&mut Peer<'b>> {
+        self.peers.get_mut(name).with_context(|| format!("no socket {name}"))
     }
 
     async fn open(&mut self, name: String, path: &str, refused: &Value) -> anyhow::Result<()> {
@@ -207,7 +220,7 @@ impl<'b> Stage<'b> {
         }
         match JsonSocket::attempt(self.bench.address, &path).await? {
             Opened::Socket(socket) if refused.is_null() => {
-                self.sockets.insert(name, Peer { socket: *socket, fp, verified: None });
+                self.peers.insert(name, Peer { line: Line::Socket(socket), fp, verified: None });
                 Ok(())
             }
             Opened::Socket(_) => bail!("{path} is not refused"),
@@ -230,11 +243,7 @@ impl<'b> Stage<'b> {
             Some(length) => format!("{text:<width$}", width = usize::try_from(length)?),
             None => text,
         };
-        let socket = &mut self.peer(name)?.socket;
-        if step["binary"] == true {
-            return socket.send_binary(text).await;
-        }
-        socket.send_text(text).await
+        self.peer(name)?.line.send(text, step["binary"] == true).await
     }
 
     async fn mail(&mut self, wanted: &Value) -> anyhow::Result<()> {
@@ -377,8 +386,15 @@ impl<'b> Stage<'b> {
         Ok(())
     }
 
+    /// As if a minute had passed: codes used before it are of no concern any more.
+    pub(super) async fn forget_codes(&mut self) -> anyhow::Result<()> {
+        self.last_step = 0;
+        sqlx::query("UPDATE peerbook.totp SET last_step = 0").execute(self.bench.pool).await?;
+        Ok(())
+    }
+
     /// Puts codes of now for those of the day of the recording; `000000` stays wrong.
-    async fn with_codes(&mut self, mut body: String) -> anyhow::Result<String> {
+    pub(super) async fn with_codes(&mut self, mut body: String) -> anyhow::Result<String> {
         const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
         for key in ["otp=", "deleteOTP=", "\"otp\":\""] {
             let Some(at) = body.find(key) else { continue };

@@ -40,18 +40,26 @@ macro_rules! record {
         )
     };
 }
-/// A socket receives the list of these records.
+/// A socket, or with `dc` a data channel, receives the list of these records.
 macro_rules! peers {
-    ($ws:literal, $first:expr $(, $more:expr)*) => {
-        concat!(r#"{"ws":""#, $ws, r#"","recv":{"peers":["#, $first $(, ",", $more)*, "]}}")
-    };
-}
-/// A socket receives how a peer is: fingerprint, name, verified, online.
-macro_rules! update {
-    ($ws:literal, $fp:literal, $name:literal, $verified:literal, $online:literal) => {
+    (@ $line:literal $peer:literal, $first:expr $(, $more:expr)*) => {
         concat!(
-            r#"{"ws":""#,
-            $ws,
+            r#"{""#, $line, r#"":""#, $peer, r#"","recv":{"peers":["#,
+            $first $(, ",", $more)*, "]}}"
+        )
+    };
+    (dc $($all:tt)+) => { peers!(@ "dc" $($all)+) };
+    ($($all:tt)+) => { peers!(@ "ws" $($all)+) };
+}
+/// A socket, or with `dc` a data channel, receives how a peer is: fingerprint, name, verified,
+/// online.
+macro_rules! update {
+    (@ $line:literal $peer:literal, $fp:literal, $name:literal, $verified:literal, $online:literal) => {
+        concat!(
+            r#"{""#,
+            $line,
+            r#"":""#,
+            $peer,
             r#"","recv":{"peer_update":{"verified":"#,
             $verified,
             r#","online":"#,
@@ -63,6 +71,8 @@ macro_rules! update {
             r#""}}"#
         )
     };
+    (dc $($all:tt)+) => { update!(@ "dc" $($all)+) };
+    ($($all:tt)+) => { update!(@ "ws" $($all)+) };
 }
 use {peers, record, update};
 
