@@ -95,13 +95,16 @@ fn pad_seeds() -> Vec<(&'static str, Vec<u8>)> {
     seeds
 }
 
-/// What peers said to the peerbook.
+/// What peers said to the peerbook, over WebSockets and over data channels.
 fn book_seeds() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     let steps = book::scenarios().into_iter().flat_map(|scenario| scenario.steps);
-    steps.filter_map(|step| match &step["send"] {
-        Value::String(text) => Some(("book", text.clone().into_bytes())),
-        Value::Null => None,
-        said => Some(("book", said.to_string().into_bytes())),
+    steps.filter_map(|step| {
+        let target = if step["dc"].is_string() { "book_channel" } else { "book" };
+        match &step["send"] {
+            Value::String(text) => Some((target, text.clone().into_bytes())),
+            Value::Null => None,
+            said => Some((target, said.to_string().into_bytes())),
+        }
     })
 }
 

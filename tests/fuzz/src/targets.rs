@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::BytesMut;
 use edge::ws::codec::{Decoder, Item, Violation};
+use proto::book::channel::{self, Answers, Ask};
 use proto::book::encode::{Source, envelope, envelope_capacity};
 use proto::book::{Dialect, Fingerprint, Message, sdp};
 use proto::js::{self, Str, Value};
@@ -21,7 +22,7 @@ use proto::{base64, query};
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("js", js),
     ("query", query),
     ("base64", base64),
@@ -33,6 +34,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("pad_cipher", pad_cipher),
     ("certificate", certificate),
     ("book", book),
+    ("book_channel", book_channel),
     ("mesh", mesh),
 ];
 
@@ -346,6 +348,48 @@ pub fn book(data: &[u8]) {
             assert_eq!(said.as_ref().map(Str::as_bytes), Some(expected.as_bytes()));
         }
     }
+}
+
+/// Every command is answered with one JSON object under the number it came with, whatever is said in
+/// it; what is passed on reads as a WebSocket's message to the same target with the same SDP.
+pub fn book_channel(data: &[u8]) {
+    let Some(request) = channel::Request::read(data) else { return };
+    let said = String::from_utf8_lossy(data);
+    let mut answers = Answers::default();
+    let number = request.number;
+    let all = [
+        ("ack", "body", "", answers.ack(number, "", NOW_MS)),
+        ("ack", "body", &*said, answers.ack(number, &said, NOW_MS)),
+        ("nack", "desc", &*said, answers.nack(number, &said, NOW_MS)),
+    ];
+    for (sent, (kind, name, text, answer)) in all.iter().enumerate() {
+        let object = |text| js::scan_object(text, js::DEPTH_CEILING).ok().flatten();
+        let answer = object(answer).expect("an answer is an object");
+        let is = |name: &str, text: String| {
+            answer.get(name).expect("it is complete").text() == text.as_bytes()
+        };
+        assert!(is("message_id", (sent + 1).to_string()) && is("time", NOW_MS.to_string()));
+        assert!(is("type", format!("\"{kind}\"")));
+        let args = answer.get("args").and_then(|raw| object(raw.text())).expect("arguments");
+        assert_eq!(args.get("ref").map(|raw| raw.text()), Some(number));
+        let told = args.get(name).and_then(|raw| raw.string());
+        let told = told.as_ref().and_then(|told| told.as_str());
+        assert_eq!(told, Some(*text).filter(|text| !text.is_empty()));
+    }
+    let Ask::Signal(message) = request.ask else { return };
+    let args = js::scan_object(data, js::DEPTH_CEILING).expect("it was read").expect("an object");
+    let args = args.get("args").filter(|raw| raw.kind() == js::Kind::Object);
+    let args = args.and_then(|raw| js::scan_object(raw.text(), js::DEPTH_CEILING).ok().flatten());
+    let sent = |name: &str| args.as_ref().and_then(|args| args.get(name)).map(|raw| raw.text());
+    let Some(Message::Envelope(envelope)) = Message::read(&message, Dialect::Readme) else {
+        panic!("it is an envelope");
+    };
+    let members: Vec<_> = envelope.passed_on(Dialect::Readme).collect();
+    let [(name, sdp)] = members.as_slice() else { panic!("one member is passed on") };
+    assert!(matches!(name.as_bytes(), b"offer" | b"candidate"));
+    assert_eq!(sdp.text(), sent("sdp").unwrap_or(b"null"));
+    let target = sent("target").filter(|text| text.starts_with(b"\""));
+    assert_eq!(envelope.target.is_some(), target.is_some());
 }
 
 /// Nobody makes a token but who has the secret, for whom it is bound to; rooms print as they read.
