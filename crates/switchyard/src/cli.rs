@@ -251,7 +251,7 @@ pub(crate) struct DoctorMailArgs {
 
     /// Encryption towards the mail server [default: required with a login, else offered].
     #[arg(long, env = "PEERBOOK_SMTP_TLS", value_name = "WHEN", value_enum)]
-    pub(crate) smtp_tls: Option<SmtpTls>,
+    pub(crate) smtp_tls: Option<smtp::Encryption>,
 
     /// Certificate (PEM) of an authority to trust besides the public ones.
     #[arg(long, env = "PEERBOOK_SMTP_CA", value_name = "FILE")]
@@ -264,19 +264,6 @@ pub(crate) struct DoctorMailArgs {
     /// Sender of that mail [default: the address it goes to].
     #[arg(long, env = "PEERBOOK_MAIL_FROM", value_name = "MAILBOX")]
     pub(crate) mail_from: Option<String>,
-}
-
-/// When mail is encrypted on its way to the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum SmtpTls {
-    /// Never.
-    Off,
-    /// When the server offers it.
-    Offered,
-    /// Always, by STARTTLS.
-    Required,
-    /// Always, from the first byte.
-    Implicit,
 }
 
 #[derive(Subcommand)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lettre::message::Mailbox;
 use service::duration;
+use smtp::{Encryption, Server};
 
 /// How links are mailed.
 #[derive(Clone, clap::Args)]
@@ -25,7 +26,7 @@ pub(crate) struct MailArgs {
     pub(crate) smtp_pass: Option<String>,
     /// Encryption towards the mail server [default: required with a login, else offered].
     #[arg(long, env = "SMTP_TLS", value_name = "WHEN")]
-    pub(crate) smtp_tls: Option<SmtpTls>,
+    pub(crate) smtp_tls: Option<Encryption>,
     /// File with the certificate (PEM) of an authority to trust besides the public ones.
     #[arg(long, env = "SMTP_CA", value_name = "FILE")]
     pub(crate) smtp_ca: Option<PathBuf>,
@@ -63,24 +64,17 @@ pub(crate) struct MailArgs {
     pub(crate) require_totp: bool,
 }
 
-/// Encryption towards the mail server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum SmtpTls {
-    /// None, ever.
-    Off,
-    /// STARTTLS when the server offers it.
-    Offered,
-    /// STARTTLS, or no mail.
-    Required,
-    /// TLS from the first byte, usually on port 465.
-    Implicit,
-}
-
 impl MailArgs {
-    /// What encryption is in force.
-    pub(crate) fn smtp_tls(&self) -> SmtpTls {
-        let login = self.smtp_user.is_some();
-        self.smtp_tls.unwrap_or(if login { SmtpTls::Required } else { SmtpTls::Offered })
+    /// The mail server, if there is one.
+    pub(super) fn server(&self) -> Option<Server<'_>> {
+        Some(Server {
+            host: self.smtp_host.as_deref().filter(|host| !host.is_empty())?,
+            port: self.smtp_port,
+            user: self.smtp_user.as_deref(),
+            password: self.smtp_pass.as_deref(),
+            encryption: self.smtp_tls,
+            authority: self.smtp_ca.as_deref(),
+        })
     }
 }
 

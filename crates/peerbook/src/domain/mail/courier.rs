@@ -5,12 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::{AsyncTransport, Message};
 
-use super::args::{MailArgs, SmtpTls};
+use super::args::MailArgs;
 
 /// Longest wait for any one answer of the mail server.
 const SMTP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -22,7 +19,7 @@ pub(super) enum Courier {
     /// To files, for development.
     Directory { directory: PathBuf, next: AtomicU64 },
     /// To a mail server.
-    Smtp(Box<AsyncSmtpTransport<Tokio1Executor>>),
+    Smtp(Box<smtp::Transport>),
 }
 
 /// Why a mail did not leave.
@@ -43,14 +40,10 @@ impl Courier {
     /// The courier the settings ask for.
     pub(super) fn new(args: &MailArgs, host: &str) -> anyhow::Result<Self> {
         // Here and not in the parser: it does not compare what comes from the environment.
-        let server = args.smtp_host.as_ref().filter(|host| !host.is_empty());
+        let server = args.server();
         anyhow::ensure!(
             server.is_none() || args.mail_dir.is_none(),
             "a mail server and a mail directory are both set; keep one"
-        );
-        anyhow::ensure!(
-            args.smtp_user.is_none() || args.smtp_pass.is_some(),
-            "a name for the mail server is set and no password"
         );
         if let Some(directory) = &args.mail_dir {
             std::fs::create_dir_all(directory)
@@ -58,15 +51,7 @@ impl Courier {
             return Ok(Self::Directory { directory: directory.clone(), next: AtomicU64::new(0) });
         }
         let Some(server) = server else { return Ok(Self::Off) };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(server)
-            .port(args.smtp_port)
-            .tls(tls(args, server)?)
-            .timeout(Some(SMTP_TIMEOUT))
-            .hello_name(ClientId::Domain(host.to_owned()));
-        if let (Some(user), Some(password)) = (&args.smtp_user, &args.smtp_pass) {
-            builder = builder.credentials(Credentials::new(user.clone(), password.clone()));
-        }
-        Ok(Self::Smtp(Box::new(builder.build())))
+        Ok(Self::Smtp(Box::new(server.transport(SMTP_TIMEOUT, Some(host))?)))
     }
 
     /// Hands a mail over; `link` is what a development log may show.
@@ -107,25 +92,4 @@ async fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let unfinished = path.with_extension("part");
     tokio::fs::write(&unfinished, bytes).await?;
     tokio::fs::rename(&unfinished, path).await
-}
-
-fn tls(args: &MailArgs, server: &str) -> anyhow::Result<Tls> {
-    let when = args.smtp_tls();
-    if when == SmtpTls::Off {
-        return Ok(Tls::None);
-    }
-    let mut parameters = TlsParameters::builder(server.to_owned());
-    if let Some(path) = &args.smtp_ca {
-        let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let authority = Certificate::from_pem(&pem)
-            .with_context(|| format!("{} holds no certificate", path.display()))?;
-        parameters = parameters.add_root_certificate(authority);
-    }
-    let parameters = parameters.build_rustls().context("TLS towards the mail server")?;
-    Ok(match when {
-        SmtpTls::Off => Tls::None,
-        SmtpTls::Offered => Tls::Opportunistic(parameters),
-        SmtpTls::Required => Tls::Required(parameters),
-        SmtpTls::Implicit => Tls::Wrapper(parameters),
-    })
 }
