@@ -79,11 +79,12 @@ async fn a_client_that_says_nothing_is_pinged_and_then_gone(pool: PgPool) {
     let settings = ["--ping-interval", "200ms", "--idle-timeout", "1500ms"];
     let server = Server::start(&pool, &settings).await;
     let mut bob = server.register(&peer("bob")).await;
+    let deaf = peer("deaf");
     // Reads nothing once it is registered, so answers no ping: as good as a dead network. Bob reads
     // from the beginning, however long that takes.
     let (gone, _deaf) = tokio::join!(
         bob.wait_for(|frame| frame["payload"]["status"] == "offline"),
-        server.register(&peer("deaf")),
+        server.register(&deaf),
     );
     assert_eq!(gone.unwrap()["payload"]["peerId"], "deaf");
 }
