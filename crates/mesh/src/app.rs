@@ -20,6 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::config::Config;
 use crate::domain::dht::{Dht, Settings};
 use crate::domain::egress::Rules;
+use crate::domain::lately::Lately;
 use crate::domain::mesh::{Federation, Mesh, Rulebook};
 use crate::domain::node::{Node, Pricing};
 use crate::domain::posts::{Outcome, Paid};
@@ -76,6 +77,12 @@ pub(crate) struct App {
     pub(crate) seen: Seen,
     /// Posts that listeners here were given.
     pub(crate) heard: Seen,
+    /// What a crash of the database may take along.
+    lately: Lately,
+    /// The database's life in which proofs are written.
+    boot_id: Arc<RwLock<Vec<u8>>>,
+    /// The database may have begun another life.
+    pub(crate) forgotten: Notify,
     payments: GroupCommit<Paid, Outcome>,
     untold: mpsc::Sender<i64>,
     cuts: RwLock<HashSet<NodeKey>>,
@@ -105,14 +112,16 @@ impl App {
         let mut group = GroupLimits::new("payments");
         group.retry_for = RETRY_FOR;
         let writer = pool.clone();
+        let boot_id = Arc::new(RwLock::new(settled.boot_id.clone()));
+        let life = boot_id.clone();
         let spawn = cx.clone();
         let payments = GroupCommit::start(
             group,
             &cx.metrics,
             move |name, task| spawn.spawn(name, task),
             move |batch: pg::Batch<Paid>| {
-                let pool = writer.clone();
-                async move { post::pay(&pool, &batch).await }
+                let (pool, boot_id) = (writer.clone(), life.read().clone());
+                async move { post::pay(&pool, &boot_id, &batch).await }
             },
         );
         let denied = config.rooms.room_deny.iter().map(|text| Room::parse(text));
@@ -150,6 +159,9 @@ impl App {
             gets: Keyed::new(Rate { burst: gets.saturating_mul(10), per_second: gets }, ADDRESSES),
             denied,
             seen: Seen::default(),
+            lately: Lately::default(),
+            boot_id,
+            forgotten: Notify::new(),
             payments,
             pool,
             config: config.clone(),
@@ -171,6 +183,11 @@ impl App {
         }
         match self.write(paid).await {
             Ok(Outcome::Replayed) => Err(Error::PowReplayed),
+            Ok(Outcome::Forgotten) => {
+                self.seen.forget(&hash);
+                self.forgotten.notify_one();
+                Err(Error::Storage)
+            }
             Ok(outcome) => Ok(outcome),
             Err(why) => {
                 tracing::warn!(error = &why as &dyn std::error::Error, "a payment was not kept");
@@ -183,7 +200,30 @@ impl App {
     /// Writes a payment, without looking whether it was seen.
     pub(crate) async fn write(&self, paid: Paid) -> Result<Outcome, pg::Error> {
         let bytes = paid.post.as_ref().map_or(0, |post| post.event.len()) + 64;
-        self.payments.write_sized(paid, bytes).await
+        let copy = paid.post.is_some().then(|| paid.clone());
+        let outcome = self.payments.write_sized(paid, bytes).await?;
+        if let (Outcome::Posted(_), Some(paid)) = (outcome, copy) {
+            self.lately.keep(self.node.clock.now_ms(), paid);
+        }
+        Ok(outcome)
+    }
+
+    /// Begins another life of the database: tokens of before are void, and what may have been lost with it
+    /// is written and told to the other replicas again. `false` when it is away once more; may be repeated.
+    pub(crate) async fn begin(&self, root: &[u8], boot_id: &[u8]) -> bool {
+        // In this order: what is checked from here on is of the new life. (A request between its check and its
+        // write at this very moment may count once more.)
+        self.node.renew_secret(Secret::derive(root, boot_id));
+        boot_id.clone_into(&mut self.boot_id.write());
+        for paid in self.lately.all() {
+            let outcome = match self.payments.write(paid).await {
+                Ok(outcome) if outcome != Outcome::Forgotten => outcome,
+                _ => return false,
+            };
+            self.metrics.written_again.inc();
+            self.tell_of(outcome);
+        }
+        true
     }
 
     /// Tells the other replicas of a post that was written.

@@ -4,6 +4,7 @@ pub(crate) mod dht;
 pub(crate) mod egress;
 pub(crate) mod feed;
 pub(crate) mod height;
+pub(crate) mod lately;
 pub(crate) mod load;
 pub(crate) mod mesh;
 pub(crate) mod node;

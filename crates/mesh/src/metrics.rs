@@ -28,6 +28,7 @@ pub(crate) struct Metrics {
     pub(crate) banned: IntCounter,
     pub(crate) probes: IntCounterVec,
     pub(crate) fed: IntCounter,
+    pub(crate) written_again: IntCounter,
     pub(crate) overflow: IntCounterVec,
 }
 
@@ -57,6 +58,10 @@ impl Metrics {
             banned: counter("mesh_banned_total", "Nodes banned for what they sent.")?,
             probes: by("mesh_probes_total", "Nodes asked who they are, by outcome.", "outcome")?,
             fed: counter("mesh_feed_posts_total", "Posts other replicas of this node took.")?,
+            written_again: counter(
+                "mesh_written_again_total",
+                "Posts written once more, because the database had crashed after them.",
+            )?,
             overflow: by(
                 "mesh_overflow_total",
                 "What a full queue between nodes or replicas did not take, by queue.",

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use proto::mesh::Room;
 use proto::mesh::price::{self, Kind};
-use proto::mesh::token::Secret;
 use service::Context;
 
 use crate::app::App;
@@ -72,12 +71,20 @@ fn heartbeat(app: Arc<App>, cx: &Context) {
 fn boot(app: Arc<App>, root: Vec<u8>, cx: &Context) {
     cx.spawn("mesh-boot", async move {
         let work = async {
+            let mut before = None;
             loop {
-                tokio::time::sleep(BOOT_CHECK).await;
                 // While the database is away nothing is spent either.
-                if let Ok(boot_id) = secret::boot_id(&app.pool, rand::random()).await {
-                    app.node.renew_secret(Secret::derive(&root, &boot_id));
+                if let Ok(boot_id) = secret::boot_id(&app.pool, rand::random()).await
+                    && before.as_ref() != Some(&boot_id)
+                {
+                    if before.is_some() {
+                        tracing::warn!("the database forgot proofs and posts; tokens begin anew");
+                    }
+                    if app.begin(&root, &boot_id).await {
+                        before = Some(boot_id);
+                    }
                 }
+                let _ = tokio::time::timeout(BOOT_CHECK, app.forgotten.notified()).await;
             }
         };
         let _: Option<()> = app.stop.draining().run_until_cancelled(work).await;

@@ -77,8 +77,6 @@ pub trait Players: Sized {
     /// Before anything runs.
     async fn gather(seed: u64) -> anyhow::Result<Self>;
 
-    /// A crash of Postgres may take along what was said in its last moments, and no more.
-    const CRASH_FORGETS: bool = false;
     /// Those of them that speak over the bus.
     const ON_BUS: &'static [&'static str] = &[];
 
@@ -189,9 +187,6 @@ async fn strike<P: Players>(
             stage.replicas[victim].start_again().await?;
         }
         Fault::Postgres => {
-            if P::CRASH_FORGETS {
-                players.settle(stage, &stage.all()).await.context("before the crash")?;
-            }
             stage.cluster.kill();
             players.act(stage, few).await?;
             stage.cluster.start_again().await?;

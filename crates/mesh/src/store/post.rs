@@ -44,10 +44,16 @@ pub(crate) enum Outcome {
     Paid,
     /// It paid for a post, which has this number.
     Posted(i64),
+    /// Nothing: the database has forgotten proofs since the token was made.
+    Forgotten,
 }
 
-/// Writes payments and posts; what became of each.
-pub(crate) async fn pay(pool: &PgPool, batch: &[Paid]) -> Result<Vec<Outcome>, pg::Error> {
+/// Writes payments and posts, if the database is still that of `boot_id`; what became of each.
+pub(crate) async fn pay(
+    pool: &PgPool,
+    boot_id: &[u8],
+    batch: &[Paid],
+) -> Result<Vec<Outcome>, pg::Error> {
     let hashes: Vec<&[u8]> = batch.iter().map(|paid| paid.hash.as_slice()).collect();
     let requests: Vec<&[u8]> = batch.iter().map(|paid| paid.request.as_slice()).collect();
     let posts = || batch.iter().map(|paid| paid.post.as_ref());
@@ -55,11 +61,14 @@ pub(crate) async fn pay(pool: &PgPool, batch: &[Paid]) -> Result<Vec<Outcome>, p
     let at_ms: Vec<Option<i64>> = posts().map(|post| post.map(|p| p.at_ms)).collect();
     let events: Vec<Option<&[u8]>> = posts().map(|post| post.map(|p| &*p.event)).collect();
     let carried: Vec<Option<&[u8]>> = posts().map(|post| post?.carried.as_deref()).collect();
-    let written: Vec<(Vec<u8>, Option<i64>)> = sqlx::query_as(
-        "WITH given AS (
+    let written: Vec<(Option<Vec<u8>>, Option<i64>)> = sqlx::query_as(
+        "WITH boot AS (
+             SELECT FROM mesh.boot WHERE boot_id = $7
+         ), given AS (
              SELECT * FROM unnest(
                  $1::bytea[], $2::bytea[], $3::bytea[], $4::int8[], $5::bytea[], $6::bytea[])
                  AS g (hash, request, room, at_ms, event, carried)
+             WHERE EXISTS (SELECT FROM boot)
          ), paid AS (
              INSERT INTO mesh.proof (hash, request) SELECT hash, request FROM given
              -- Meeting one's own row is as good as writing it.
@@ -73,7 +82,8 @@ pub(crate) async fn pay(pool: &PgPool, batch: &[Paid]) -> Result<Vec<Outcome>, p
              ON CONFLICT (id) DO UPDATE SET event = excluded.event
              RETURNING id, seq
          )
-         SELECT paid.hash, posted.seq FROM paid LEFT JOIN posted ON posted.id = paid.hash",
+         SELECT paid.hash, posted.seq FROM paid LEFT JOIN posted ON posted.id = paid.hash
+         UNION ALL SELECT NULL, NULL WHERE NOT EXISTS (SELECT FROM boot)",
     )
     .bind(hashes)
     .bind(requests)
@@ -81,9 +91,14 @@ pub(crate) async fn pay(pool: &PgPool, batch: &[Paid]) -> Result<Vec<Outcome>, p
     .bind(at_ms)
     .bind(events)
     .bind(carried)
+    .bind(boot_id)
     .fetch_all(pool)
     .await?;
-    let written: HashMap<Vec<u8>, Option<i64>> = written.into_iter().collect();
+    if written.iter().any(|(hash, _)| hash.is_none()) {
+        return Ok(vec![Outcome::Forgotten; batch.len()]);
+    }
+    let written: HashMap<Vec<u8>, Option<i64>> =
+        written.into_iter().filter_map(|(hash, seq)| Some((hash?, seq))).collect();
     let outcome = |paid: &Paid| match written.get(paid.hash.as_slice()) {
         None => Outcome::Replayed,
         Some(None) => Outcome::Paid,
