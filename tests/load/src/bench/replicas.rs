@@ -13,8 +13,8 @@ use crate::target::Target;
 
 /// Signals a second at which latencies are compared.
 const STEADY: u32 = 1_000;
-/// What NATS has to carry.
-const MANY: u32 = 20_000;
+/// What the database carries when it is busy, and what NATS has to.
+const MANY: [u32; 2] = [5_000, 20_000];
 
 /// Two replicas with a database of their own.
 struct Pair {
@@ -44,13 +44,13 @@ pub(super) async fn rows(options: &Options, rows: &mut Vec<Row>) -> anyhow::Resu
     let lone = Lone { service, _database: database };
     let pairs = [Pair::start(&stack, false).await?, Pair::start(&stack, true).await?];
     if options.wants("replicas-steady") {
-        steady(options, &stack, &lone, &pairs, rows).await?;
+        for pair in &pairs {
+            compare(options, &stack, &lone, pair, STEADY, rows).await?;
+        }
     }
     if options.wants("replicas-many") {
-        let many = options.size(MANY as usize, MANY as usize / 4) as u32;
-        for _ in 0..options.rounds() {
-            let row = pairs[1].across(&stack, many, options.seconds()).await?;
-            push(rows, row);
+        for (pair, many) in pairs.iter().zip(MANY) {
+            compare(options, &stack, &lone, pair, many, rows).await?;
         }
     }
     if options.wants("replicas-local") {
@@ -68,36 +68,32 @@ pub(super) async fn rows(options: &Options, rows: &mut Vec<Row>) -> anyhow::Resu
     Ok(())
 }
 
-/// A signal to a peer of the same replica and of another one, at the same rate, in turns.
-async fn steady(
+/// Signals to peers of the same replica and of another one, at the same rate, in turns.
+async fn compare(
     options: &Options,
     stack: &Stack,
     lone: &Lone,
-    pairs: &[Pair],
+    pair: &Pair,
+    rate: u32,
     rows: &mut Vec<Row>,
 ) -> anyhow::Result<()> {
-    let (mut local, mut far) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let (mut local, mut far) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds() {
         let target = stack.target(&lone.service);
-        let each = across::Options::new(target.target, STEADY, options.seconds());
+        let each = across::Options::new(target.target, rate, options.seconds());
         local.push(across::run(&target, &each).await?);
         local.last().into_iter().for_each(progress);
-        for (pair, far) in pairs.iter().zip(&mut far) {
-            far.push(pair.across(stack, STEADY, options.seconds()).await?);
-            far.last().into_iter().for_each(progress);
-        }
+        far.push(pair.across(stack, rate, options.seconds()).await?);
+        far.last().into_iter().for_each(progress);
     }
-    let Some(local) = middle(local) else { return Ok(()) };
-    let [own, p50] = [local.server_cpu_us, local.p50_ms].map(Option::unwrap_or_default);
+    let (Some(local), Some(mut far)) = (middle(local), middle(far)) else { return Ok(()) };
+    let own = local.server_cpu_us.unwrap_or_default();
+    far.ratio = far.p50_ms.zip(local.p50_ms).map(|(far, local)| far / local);
+    // What is over a signal's own half at each replica is the bus's.
+    let sender = far.server_cpu_us.unwrap_or_default() - own / 2.0;
+    let receiver = far.notes.get("receiver us").copied().unwrap_or_default() - own / 2.0;
     rows.push(local);
-    for far in far {
-        let Some(mut row) = middle(far) else { continue };
-        row.ratio = row.p50_ms.map(|far| far / p50);
-        // What is over a signal's own half at each replica is the bus's.
-        let sender = row.server_cpu_us.unwrap_or_default() - own / 2.0;
-        let receiver = row.notes.get("receiver us").copied().unwrap_or_default() - own / 2.0;
-        rows.push(row.note("bus send us", sender).note("bus receive us", receiver));
-    }
+    rows.push(far.note("bus send us", sender).note("bus receive us", receiver));
     Ok(())
 }
 
