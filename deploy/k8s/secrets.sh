@@ -8,6 +8,8 @@
 # certificate (Secret switchyard-tls in both namespaces) is yours: cert-manager's, or
 #
 #   kubectl -n NAMESPACE create secret tls switchyard-tls --cert=fullchain.pem --key=privkey.pem
+#
+# Environment: TURN_USER and TURN_PASSWORD for one static pair instead of credentials that expire.
 set -euo pipefail
 
 case ${1:-} in
@@ -36,7 +38,17 @@ secret() {
 url() { printf 'postgres://%s:%s@postgres-rw:5432/switchyard' "$1" "$2"; }
 
 owner=$(password)
-turn=$(password)
+turn=$(password) turn_user=${TURN_USER-} turn_password=${TURN_PASSWORD-}
+if [ -n "$turn_user$turn_password" ]; then
+    # What coturn and YAML read as it is.
+    for value in "$turn_user" "$turn_password"; do
+        [[ $value =~ ^[A-Za-z0-9._~@%+=/-]+$ ]] || {
+            echo "TURN_USER and TURN_PASSWORD: both, of letters, digits and ._~@%+=/-" >&2
+            exit 2
+        }
+    done
+    turn=
+fi
 nats=$(password)
 
 secret switchyard switchyard-owner kubernetes.io/basic-auth
@@ -55,7 +67,8 @@ printf '  logins.sql: |\n%s' "$logins"
 
 for namespace in switchyard switchyard-turn; do
     secret $namespace switchyard-turn Opaque
-    printf '  secret: %s\n' "$turn"
+    # What is empty counts as not set.
+    printf "  secret: '%s'\n  user: '%s'\n  password: '%s'\n" "$turn" "$turn_user" "$turn_password"
 done
 
 secret switchyard switchyard-nats Opaque

@@ -125,10 +125,8 @@ native_environment() {
         printf '%s_TRUSTED_PROXIES=127.0.0.0/8\n' "$name"
         case $service in peer-linker | channel-hub) printf '%s_PROXY_PROTOCOL=accept\n' "$name" ;; esac
         case $service in signal | peerbook | mesh) ;; *) continue ;; esac
-        if [ -z "$TURN_USER" ]; then
-            printf '%s_TURN_SECRET_FILE=%s/secrets/turn\n' "$name" "$etc"
-            printf '%s_%s\n' "$name" "$(turn_settings | sed -n '/^TURN_URLS=/p')"
-        fi
+        turn_settings | sed -n "s/^TURN_/${name}_&/p"
+        printf '%s_TURN_USER=%s\n' "$name" "$TURN_USER"
     done
     printf 'PEERBOOK_PUBLIC_URL=https://%s:%s\n' "$URL_HOST" "$PEERBOOK_PORT"
     printf 'MESH_PUBLIC_URL=https://%s:%s\n' "$URL_HOST" "$MESH_PORT"

@@ -45,19 +45,23 @@ settings_keep() {
     run install -d -m 0711 "$etc/tls"
     turn_pair
     link_arguments
+    secret turn "$owner"
+    database_secrets "$owner"
+    turnserver_conf | keep_file "$etc/secrets/turnserver.conf" "$owner" 0400
     {
         echo "# Kept by deploy.sh: what was chosen. Change it here or by the environment, and run deploy.sh again."
         local name
         for name in "${SETTINGS[@]}"; do [ -z "${!name}" ] || echo "$name=${!name}"; done
         turn_settings
+        echo "SECRETS_SEEN=$(secrets_seen)"
         echo "SERVICES_ENV=$etc/services.env"
         echo "SWITCHYARD_ETC=$etc"
     } | keep_file "$etc/deploy.env" root:root 0644
     [ -e "$etc/services.env" ] || keep_file "$etc/services.env" root:root 0640 <"$here/compose/services.env"
-    secret turn "$owner"
-    database_secrets "$owner"
-    turnserver_conf | keep_file "$etc/secrets/turnserver.conf" "$owner" 0400
 }
+
+# Another value when a secret is another one: Compose then makes the containers anew that read it.
+secrets_seen() { cat "$etc"/secrets/* 2>/dev/null | sha256sum | cut -c1-16; }
 
 # secret NAME OWNER: 192 random bits, once.
 secret() {
@@ -110,14 +114,16 @@ link_arguments() {
     fi
 }
 
-# What services hand out. A static pair is in the link alone: what they mint coturn would not take.
+# What services hand out. coturn takes one of the two, so they are told of one.
 turn_settings() {
     if [ -n "$TURN_USER" ]; then
-        echo "TURN_URLS="
         echo "TURN_SECRET_FILE="
+        echo "TURN_PASSWORD_FILE=$TURN_SEEN_AT-password"
     else
-        echo "TURN_URLS=turn:$URL_HOST:$TURN_PORT?transport=udp,turn:$URL_HOST:$TURN_PORT?transport=tcp,turns:$URL_HOST:$TURNS_PORT?transport=tcp"
+        echo "TURN_SECRET_FILE=$TURN_SEEN_AT"
+        echo "TURN_PASSWORD_FILE="
     fi
+    echo "TURN_URLS=turn:$URL_HOST:$TURN_PORT?transport=udp,turn:$URL_HOST:$TURN_PORT?transport=tcp,turns:$URL_HOST:$TURNS_PORT?transport=tcp"
     echo "STUN_URLS=stun:$URL_HOST:$TURN_PORT"
 }
 
@@ -127,12 +133,15 @@ turnserver_conf() {
     if [ -n "$TURN_USER" ]; then
         grep -v '^use-auth-secret' "$root/coturn/turnserver.conf"
         printf 'lt-cred-mech\nuser=%s:%s\n' "$TURN_USER" "$(cat "$etc/secrets/turn-password" 2>/dev/null)"
+        # All clients have one name: its quota is the total.
+        printf 'user-quota=0\n'
     else
         cat "$root/coturn/turnserver.conf"
         printf 'static-auth-secret=%s\n' "$(cat "$etc/secrets/turn" 2>/dev/null)"
+        # Whoever reads the link has one name.
+        printf 'user-quota=200\n'
     fi
-    # Whoever reads the link has one name; the quota of one name is everybody's.
-    printf 'user-quota=200\nrealm=%s\n' "$PUBLIC_HOST"
+    printf 'realm=%s\n' "$PUBLIC_HOST"
     printf 'cert=%s/tls/fullchain.pem\npkey=%s/tls/privkey.pem\n' "$ETC_SEEN_AT" "$ETC_SEEN_AT"
     printf 'listening-port=%s\ntls-listening-port=%s\n' "$TURN_PORT" "$TURNS_PORT"
     # Only where the address is not this machine's own.

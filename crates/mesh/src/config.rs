@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use service::duration;
+use turn::TurnArgs;
 
 /// Settings of the mesh service; what each is for stands in its help text.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,7 +23,7 @@ pub struct Config {
     #[command(flatten)]
     pub(crate) dht: DhtArgs,
     #[command(flatten)]
-    pub(crate) turn: TurnArgs,
+    pub(crate) ice: IceArgs,
     #[command(flatten)]
     pub(crate) mesh: MeshArgs,
 }
@@ -195,16 +196,12 @@ pub(crate) struct DhtArgs {
     pub(crate) free_gets: u32,
 }
 
-/// TURN credentials.
-#[derive(Clone, clap::Args)]
+/// TURN and STUN servers for clients.
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "TURN")]
-pub(crate) struct TurnArgs {
-    /// Secret shared with coturn; without it no credentials are handed out.
-    #[arg(long, env = "TURN_SECRET", value_name = "SECRET", hide_env_values = true)]
-    pub(crate) turn_secret: Option<String>,
-    /// Where TURN is: turn:HOST:3478?transport=udp,…
-    #[arg(long, env = "TURN_URLS", value_name = "URL", value_delimiter = ',')]
-    pub(crate) turn_urls: Vec<String>,
+pub(crate) struct IceArgs {
+    #[command(flatten)]
+    pub(crate) turn: TurnArgs,
     /// Where STUN is: stun:HOST:3478,…
     #[arg(long, env = "STUN_URLS", value_name = "URL", value_delimiter = ',')]
     pub(crate) stun_urls: Vec<String>,
@@ -212,11 +209,4 @@ pub(crate) struct TurnArgs {
     #[arg(long, env = "TURN_TTL", value_name = "TIME", default_value = "1h",
           value_parser = duration::parse)]
     pub(crate) turn_ttl: Duration,
-}
-
-impl std::fmt::Debug for TurnArgs {
-    /// Leaves the secret out.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TurnArgs").field("turn_urls", &self.turn_urls).finish_non_exhaustive()
-    }
 }

@@ -224,3 +224,37 @@ async fn credentials_are_those_coturn_computes() -> anyhow::Result<()> {
     ensure!(given["iceServers"][1]["credential"] == given["password"], "{given}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_static_pair_is_bought_as_a_credential_is() -> anyhow::Result<()> {
+    let database = Database::fresh().await?;
+    let node = node(&database)
+        .set("TURN_USER", "operator")
+        .set("TURN_PASSWORD", "open sesame")
+        .set("TURN_URLS", "turn:turn.example.org:3478?transport=udp")
+        .set("TURN_TTL", "2h")
+        .start()
+        .await?;
+    let client = MeshClient::plain(node.address());
+    let price = client.get("/token").await?.ok()?;
+    ensure!(price["available"] == true && price["ttl"] == 7_200, "{price}");
+    let unpaid = client.post("/token", "").await?;
+    ensure!(unpaid.status != 200, "the pair is free: {}", unpaid.text());
+    let paid = Price::of(&price["pow"])?.pay("POST", "/token", &[b""])?;
+    let given = client.post(&format!("/token?{paid}"), "").await?.ok()?;
+    ensure!(given["username"] == "operator" && given["password"] == "open sesame", "{given}");
+    ensure!(given["iceServers"][1]["username"] == "operator", "{given}");
+    ensure!(given["ttl"] == 7_200 && given["expires"].is_u64(), "the same shape: {given}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_secret_and_a_pair_together_fail_the_start_and_are_not_shown() -> anyhow::Result<()> {
+    let database = Database::fresh().await?;
+    let both = node(&database).set("TURN_SECRET", "hush").set("TURN_USER", "operator");
+    let refused = both.set("TURN_PASSWORD", "open sesame").start().await;
+    let said = format!("{:#}", refused.err().context("it started")?);
+    ensure!(said.contains("coturn takes one of the two"), "{said}");
+    ensure!(!said.contains("hush") && !said.contains("sesame"), "{said}");
+    Ok(())
+}

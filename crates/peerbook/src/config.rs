@@ -7,7 +7,7 @@ use std::time::Duration;
 use edge::limit::Allowance;
 use service::{duration, size};
 
-use crate::domain::{ice::TurnArgs, mail::MailArgs};
+use crate::domain::{ice::IceArgs, mail::MailArgs};
 
 /// Settings of the peerbook service; what each is for stands in its help text.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub struct Config {
     #[command(flatten)]
     pub(crate) mail: MailArgs,
     #[command(flatten)]
-    pub(crate) turn: TurnArgs,
+    pub(crate) ice: IceArgs,
     #[command(flatten)]
     pub(crate) lease: pg::LeaseArgs,
     #[command(flatten)]

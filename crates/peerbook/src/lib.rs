@@ -170,7 +170,7 @@ fn pages(config: &Config, book: &Arc<Book>, pool: &PgPool, cx: &Context) -> anyh
         mail: Arc::new(mail),
         tokens,
         codes: Authenticators::new(pool.clone(), clock.clone()),
-        ice: Ice::new(config.turn.clone(), clock.clone()),
+        ice: Ice::new(config.ice.clone(), clock.clone()),
         metrics,
         require_totp: args.require_totp,
     })

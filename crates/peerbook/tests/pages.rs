@@ -289,6 +289,24 @@ async fn odd_requests_are_answered_as_specified() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_static_pair_comes_where_a_credential_would() -> Outcome {
+    let pair = [("TURN_USER", "operator"), ("TURN_PASSWORD", "open sesame")];
+    let urls = ("TURN_URLS", "turn:a.example:3478,turns:a.example:5349");
+    let book = Peerbook::start(&[pair[0], pair[1], urls]).await?;
+    let bearer = format!("Bearer {}", book.token_for(FP, "a@example.org").await?);
+    let headers = [("authorization", bearer.as_str())];
+    let servers = book.http.send(Method::POST, "/iceservers", &headers, Bytes::new()).await?.ok()?;
+    for (server, url) in ["turn:a.example:3478", "turns:a.example:5349"].iter().enumerate() {
+        let expected = serde_json::json!({
+            "urls": [url], "username": "operator", "credential": "open sesame",
+            "credentialType": "password"
+        });
+        assert_eq!(servers[server], expected);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn support_requests_go_to_the_operator_alone() -> Outcome {
     let book = Peerbook::start(&[("SUPPORT_ADDRESS", "ops@example.net")]).await?;
     let report =

@@ -7,6 +7,7 @@ use edge::{
     meter::Allowances,
 };
 use service::{duration, size};
+use turn::TurnArgs;
 
 /// Settings of the signal service; what each is for stands in its help text.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,7 +27,7 @@ pub struct Config {
     #[command(flatten)]
     pub(crate) resume: ResumeArgs,
     #[command(flatten)]
-    pub(crate) turn: TurnArgs,
+    pub(crate) ice: IceArgs,
     #[command(flatten)]
     pub(crate) check: CheckArgs,
     #[command(flatten)]
@@ -142,32 +143,15 @@ pub(crate) struct ResumeArgs {
 }
 
 /// ICE servers for clients that ask.
-#[derive(Clone, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "TURN")]
-pub(crate) struct TurnArgs {
-    /// Secret shared with coturn (its static-auth-secret).
-    #[arg(
-        long,
-        env = "TURN_SECRET",
-        value_name = "SECRET",
-        hide_env_values = true,
-        requires = "turn_urls"
-    )]
-    pub(crate) turn_secret: Option<String>,
-    /// URLs of the TURN server, such as turn:host:3478?transport=tcp.
-    #[arg(long, env = "TURN_URLS", value_name = "URL", value_delimiter = ',')]
-    pub(crate) turn_urls: Vec<String>,
+pub(crate) struct IceArgs {
+    #[command(flatten)]
+    pub(crate) turn: TurnArgs,
     /// How long a credential is good for.
     #[arg(long, env = "TURN_TTL", value_name = "TIME", default_value = "12h",
           value_parser = duration::parse)]
     pub(crate) turn_ttl: Duration,
-}
-
-impl std::fmt::Debug for TurnArgs {
-    /// Leaves the secret out.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TurnArgs").field("turn_urls", &self.turn_urls).finish_non_exhaustive()
-    }
 }
 
 /// The connectivity page.

@@ -24,6 +24,7 @@ use pg::{GroupCommit, GroupLimits, Wakeups};
 use proto::{js, sign::KeyCache, signal::Rules};
 use service::{About, Context, Gate};
 use sqlx::PgPool;
+use turn::TurnArgs;
 use uuid::Uuid;
 
 pub use config::Config;
@@ -115,12 +116,8 @@ fn desk(config: &Config, pool: PgPool, node: NodeId, cx: &Context) -> anyhow::Re
             let pool = writer.clone();
             async move { store::session::register(&pool, node, &batch).await }
         });
-    let secret = config.turn.turn_secret.clone();
-    let ice = secret.map(|secret| IceServers {
-        secret: secret.into_bytes(),
-        urls: config.turn.turn_urls.clone(),
-        ttl: config.turn.turn_ttl,
-    });
+    let TurnArgs { source, urls } = config.ice.turn.clone();
+    let ice = source.map(|source| IceServers { source, urls, ttl: config.ice.turn_ttl });
     let feed = Feed::new(config.presence.presence_log, cx);
     let bus = bus::Bus::start(&config.bus, node.0, &pool, cx)?;
     Ok(Desk {

@@ -4,9 +4,12 @@ mod common;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{Server, peer, presence, refused, until};
+use http::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use testkit::http_client::HttpClient;
 
 const QUIET: Duration = Duration::from_millis(150);
 
@@ -193,6 +196,25 @@ async fn ice_servers_come_to_those_who_ask(pool: PgPool) {
     let mut other = server.connect().await;
     let ack = other.register(&peer("bob")).await.unwrap();
     assert_eq!(ack["payload"].get("iceServers"), None);
+}
+
+#[sqlx::test(migrator = "pg::MIGRATOR")]
+async fn a_static_pair_comes_where_a_credential_would(pool: PgPool) {
+    let pair = ["--turn-user", "operator", "--turn-password", "open sesame"];
+    let server =
+        Server::start(&pool, &[&pair[..], &["--turn-urls", "turn:turn.example:3478"]].concat());
+    let server = server.await;
+    let expected = json!({
+        "urls": ["turn:turn.example:3478"], "username": "operator", "credential": "open sesame"
+    });
+    for name in ["alice", "bob"] {
+        let mut client = server.connect().await;
+        let ack = client.register_with(&peer(name), &json!({"iceServers": true})).await.unwrap();
+        assert_eq!(ack["payload"]["iceServers"], json!([expected]));
+    }
+    let page = HttpClient::plain(server.address);
+    let told = page.send(Method::POST, "/check/servers", &[], Bytes::new()).await.unwrap();
+    assert_eq!(told.ok().unwrap()["iceServers"][1], expected);
 }
 
 #[sqlx::test(migrator = "pg::MIGRATOR")]

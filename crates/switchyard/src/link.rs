@@ -10,6 +10,7 @@ use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 use serde::Serialize;
 use serde_json::json;
+use turn::Source;
 
 use crate::cli::{EXIT_OK, LinkArgs};
 use crate::up::bracketed;
@@ -45,18 +46,18 @@ fn turn(args: &LinkArgs, host: &str) -> anyhow::Result<Option<Turn>> {
             .with_context(|| format!("cannot read {}", path.display()))?;
         anyhow::Ok(text.trim().to_owned())
     };
-    let (username, password) = match (&args.turn_user, &args.turn_password_file) {
-        (Some(user), Some(file)) => (user.clone(), read(file)?),
+    let source = match (&args.turn_user, &args.turn_password_file) {
+        (Some(user), Some(file)) => Source::Pair { user: user.clone(), password: read(file)? },
         _ => {
             let Some(file) = &args.turn_secret_file else { return Ok(None) };
-            let ttl = DAY * u32::from(args.turn_days);
-            // One name for everybody who reads the link: coturn's quota is theirs together.
-            let made = turn::mint(read(file)?.as_bytes(), "link", ttl, clock::now_ms());
-            (made.username, made.credential)
+            Source::Secret(read(file)?)
         }
     };
+    let ttl = DAY * u32::from(args.turn_days);
+    // One name for everybody who reads the link: coturn's quota is theirs together.
+    let made = source.credential("link", ttl, clock::now_ms());
     let url = format!("turn:{host}:{}?transport=udp", args.turn_port);
-    Ok(Some(Turn { url, username, password, priority: 100 }))
+    Ok(Some(Turn { url, username: made.username, password: made.credential, priority: 100 }))
 }
 
 /// A TURN server an app may use.

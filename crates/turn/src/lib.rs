@@ -1,6 +1,6 @@
-//! Credentials for coturn, made from a secret it shares with us.
+//! Credentials for coturn: made from a secret it shares with us, or the one pair it was given.
 //!
-//! The scheme is that of draft-uberti-behave-turn-rest-00, which coturn calls `use-auth-secret`:
+//! coturn takes one of the two. The scheme of the secret is that of draft-uberti-behave-turn-rest-00, which coturn calls `use-auth-secret`:
 //! ```text
 //! username   = <expiry, seconds since the epoch> ":" <user>
 //! credential = base64(HMAC-SHA1(secret, username))
@@ -11,6 +11,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
+mod args;
+mod source;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -20,14 +23,17 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use sha1::Sha1;
 
+pub use args::TurnArgs;
+pub use source::Source;
+
 /// What a client needs to use the TURN server for a while.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Credential {
-    /// `<expiry>:<user>`.
+    /// `<expiry>:<user>`, or the operator's own name.
     pub username: String,
     /// Password for that name.
     pub credential: String,
-    /// Seconds from its making until the credential expires.
+    /// Seconds from its making until the credential expires, or should be asked for again.
     pub ttl: u64,
     /// Where the server is: `turn:host:3478?transport=udp` and the like.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -19,14 +19,14 @@ const MOST: Duration = Duration::from_hours(24);
 
 /// `GET /token`: the price, and where the credentials would be good.
 pub(super) fn describe(call: &Call) -> Response<Body> {
-    let turn = &call.app.config.turn;
+    let ice = &call.app.config.ice;
     let quote = call.app.node.quote(Kind::Credential, 0, call.client.ip);
     let value = json!({
         "pow": respond::quote(&quote),
-        "ttl": turn.turn_ttl.clamp(LEAST, MOST).as_secs(),
-        "uris": turn.turn_urls,
-        "stun": turn.stun_urls,
-        "available": turn.turn_secret.is_some(),
+        "ttl": ice.turn_ttl.clamp(LEAST, MOST).as_secs(),
+        "uris": ice.turn.urls,
+        "stun": ice.stun_urls,
+        "available": ice.turn.source.is_some(),
     });
     respond::show(StatusCode::OK, &value, call.format)
 }
@@ -48,24 +48,24 @@ pub(super) async fn mint(mut call: Call) -> Result<Response<Body>, Failed> {
         recent: 0,
     };
     let hash = app.node.check(call.query.payment(), purchase, call.client.ip).map_err(failed)?;
-    let turn = &app.config.turn;
-    let secret = turn.turn_secret.as_ref().ok_or_else(|| failed(Error::NoTurn))?;
+    let ice = &app.config.ice;
+    let source = ice.turn.source.as_ref().ok_or_else(|| failed(Error::NoTurn))?;
     app.spend(Paid { hash, request: rand::random(), post: None }).await.map_err(failed)?;
-    let ttl = turn.turn_ttl.clamp(LEAST, MOST);
+    let ttl = ice.turn_ttl.clamp(LEAST, MOST);
     let user = app.node.turn_user(call.client.ip);
     let now_ms = i64::from(app.node.now_s()) * 1000;
-    let credential = turn::mint(secret.as_bytes(), &user, ttl, now_ms);
+    let credential = source.credential(&user, ttl, now_ms);
     app.metrics.credentials.inc();
     let turn::Credential { username, credential: password, ttl, .. } = credential;
     let value = json!({
         "iceServers": [
-            { "urls": turn.stun_urls },
-            { "urls": turn.turn_urls, "username": username, "credential": password },
+            { "urls": ice.stun_urls },
+            { "urls": ice.turn.urls, "username": username, "credential": password },
         ],
         "username": username,
         "password": password,
         "ttl": ttl,
-        "uris": turn.turn_urls,
+        "uris": ice.turn.urls,
         "expires": u64::from(app.node.now_s()) + ttl,
     });
     Ok(respond::show(StatusCode::OK, &value, call.format))

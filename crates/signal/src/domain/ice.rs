@@ -8,9 +8,9 @@ use proto::{
 };
 use sha2::{Digest, Sha256};
 
-/// Mints TURN credentials from the secret shared with coturn.
+/// What clients are told about TURN.
 pub(crate) struct IceServers {
-    pub(crate) secret: Vec<u8>,
+    pub(crate) source: turn::Source,
     pub(crate) urls: Vec<String>,
     pub(crate) ttl: Duration,
 }
@@ -19,7 +19,7 @@ impl IceServers {
     /// The `iceServers` array of `RTCPeerConnection`, with a credential for `peer`.
     pub(crate) fn for_peer(&self, peer: &PeerId, now_ms: i64) -> Vec<u8> {
         // coturn's logs and quotas need one name per peer, not the peer's own.
-        let credential = turn::mint(&self.secret, &short(peer.json()), self.ttl, now_ms);
+        let credential = self.source.credential(&short(peer.json()), self.ttl, now_ms);
         self.list(&credential, &[])
     }
 
@@ -29,7 +29,7 @@ impl IceServers {
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX / 4).max(1);
         let since_ms = now_ms - now_ms.rem_euclid(ttl_ms);
         let name = short([b"check ", address.as_bytes()].concat());
-        let credential = turn::mint(&self.secret, &name, ttl * 2, since_ms);
+        let credential = self.source.credential(&name, ttl * 2, since_ms);
         String::from_utf8_lossy(&self.list(&credential, &self.stun())).into_owned()
     }
 
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn credentials_are_the_shape_browsers_take() {
         let ice = IceServers {
-            secret: b"secret".to_vec(),
+            source: turn::Source::Secret("secret".to_owned()),
             urls: vec!["turn:a:3478".into(), "turns:a:5349".into()],
             ttl: Duration::from_secs(3600),
         };
@@ -93,9 +93,21 @@ mod tests {
     }
 
     #[test]
+    fn a_static_pair_stands_where_a_credential_would() {
+        let source = turn::Source::Pair { user: "u\"".to_owned(), password: "p".to_owned() };
+        let ice = IceServers { source, urls: vec!["turn:a:3478".into()], ttl: Duration::ZERO };
+        let json = ice.for_peer(&PeerId::from_wtf8(b"p"), 1_000);
+        let expected = br#"[{"urls":["turn:a:3478"],"username":"u\"","credential":"p"}]"#;
+        assert_eq!(json, expected, "{}", String::from_utf8_lossy(&json));
+        // Two pages hours apart are told the same.
+        let check = |now_ms| ice.for_check("192.0.2.1", Duration::from_mins(2), now_ms);
+        assert_eq!(check(0), check(7_200_000));
+    }
+
+    #[test]
     fn an_address_that_checks_often_has_one_credential_for_a_while() {
         let ice = IceServers {
-            secret: b"secret".to_vec(),
+            source: turn::Source::Secret("secret".to_owned()),
             urls: ["turn:a:3478", "turn:a:3478?transport=tcp", "turns:a:5349"]
                 .map(Into::into)
                 .into(),
