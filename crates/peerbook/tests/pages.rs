@@ -295,7 +295,8 @@ async fn a_static_pair_comes_where_a_credential_would() -> Outcome {
     let book = Peerbook::start(&[pair[0], pair[1], urls]).await?;
     let bearer = format!("Bearer {}", book.token_for(FP, "a@example.org").await?);
     let headers = [("authorization", bearer.as_str())];
-    let servers = book.http.send(Method::POST, "/iceservers", &headers, Bytes::new()).await?.ok()?;
+    let servers =
+        book.http.send(Method::POST, "/iceservers", &headers, Bytes::new()).await?.ok()?;
     for (server, url) in ["turn:a.example:3478", "turns:a.example:5349"].iter().enumerate() {
         let expected = serde_json::json!({
             "urls": [url], "username": "operator", "credential": "open sesame",

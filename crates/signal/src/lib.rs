@@ -116,8 +116,9 @@ fn desk(config: &Config, pool: PgPool, node: NodeId, cx: &Context) -> anyhow::Re
             let pool = writer.clone();
             async move { store::session::register(&pool, node, &batch).await }
         });
-    let TurnArgs { source, urls } = config.ice.turn.clone();
-    let ice = source.map(|source| IceServers { source, urls, ttl: config.ice.turn_ttl });
+    let TurnArgs { source: credentials, urls } = config.ice.turn.clone();
+    let ttl = config.ice.turn_ttl;
+    let ice = credentials.map(|source| IceServers { source, urls, ttl });
     let feed = Feed::new(config.presence.presence_log, cx);
     let bus = bus::Bus::start(&config.bus, node.0, &pool, cx)?;
     Ok(Desk {

@@ -201,9 +201,8 @@ async fn ice_servers_come_to_those_who_ask(pool: PgPool) {
 #[sqlx::test(migrator = "pg::MIGRATOR")]
 async fn a_static_pair_comes_where_a_credential_would(pool: PgPool) {
     let pair = ["--turn-user", "operator", "--turn-password", "open sesame"];
-    let server =
-        Server::start(&pool, &[&pair[..], &["--turn-urls", "turn:turn.example:3478"]].concat());
-    let server = server.await;
+    let settings = [&pair[..], &["--turn-urls", "turn:turn.example:3478"]].concat();
+    let server = Server::start(&pool, &settings).await;
     let expected = json!({
         "urls": ["turn:turn.example:3478"], "username": "operator", "credential": "open sesame"
     });
