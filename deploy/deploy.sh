@@ -18,7 +18,8 @@
 #
 # Environment: PUBLIC_HOST, PUBLIC_IP; TURN_USER and TURN_PASSWORD for one static pair instead of
 # credentials that expire; HTTPS_PORT, RELAY_PORT, PAD_PORT, HUB_PORT, PEERBOOK_PORT, MESH_PORT,
-# TURN_PORT, TURNS_PORT; SWITCHYARD_ETC [/etc/switchyard]; ACME_SERVER.
+# TURN_PORT, TURNS_PORT; TURN_ALLOWED_PEERS for private addresses or ranges that coturn may relay to all the
+# same, as in a LAN; SWITCHYARD_ETC [/etc/switchyard]; ACME_SERVER.
 #
 # May be run again at any time: what was chosen or made before is kept, secrets and certificate above
 # all. Lines of the form __SWITCHYARD_STAGE__:NUMBER:TEXT on stdout tell programs how far it is.

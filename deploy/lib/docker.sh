@@ -7,6 +7,16 @@ docker_account() {
     DATABASE_AT=postgres:5432
     ETC_SEEN_AT=/etc/switchyard
     TURN_SEEN_AT=/run/secrets/turn
+    CERTIFICATE_SEEN_AT=/run/secrets/certificate
+}
+
+# Where the doctor's container finds its admin port; nothing when it is not deployed.
+docker_host() {
+    case $1:" ${profiles[*]} " in
+        mesh:*" mesh "*) echo mesh ;;
+        mesh:*) ;;
+        *) echo "$1" ;;
+    esac
 }
 
 docker_install() {
@@ -78,7 +88,7 @@ docker_healthy() {
 
 docker_tool() { compose run --rm --no-deps -T tools "$@"; }
 
-docker_doctor() { docker_tool doctor || warn "the doctor found something; the lines above say what mends it"; }
+docker_doctor() { docker_tool doctor "${DOCTOR_ARGUMENTS[@]}" || warn "the doctor found something; the lines above say what mends it"; }
 
 docker_reload_lines() {
     local project=${SWITCHYARD_PROJECT:-switchyard}

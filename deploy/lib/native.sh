@@ -16,7 +16,11 @@ native_account() {
     DATABASE_AT=127.0.0.1:${PG_PORT:-5432}
     ETC_SEEN_AT=$etc
     TURN_SEEN_AT=$etc/secrets/turn
+    CERTIFICATE_SEEN_AT=$etc/tls/fullchain.pem
 }
+
+# Where its admin port is.
+native_host() { echo 127.0.0.1; }
 
 native_install() {
     local policy=/usr/sbin/policy-rc.d ours=no
@@ -109,9 +113,9 @@ native_start() {
 }
 
 native_ready() {
-    local port
-    for port in 13000 14000 18080 18081 27777 18000; do
-        $prefix/bin/switchyard health 127.0.0.1:$port >/dev/null 2>&1 || return 1
+    local service
+    for service in "${SERVICES[@]}"; do
+        $prefix/bin/switchyard health "127.0.0.1:$(admin_port "$service")" >/dev/null 2>&1 || return 1
     done
 }
 
@@ -179,8 +183,7 @@ native_tool() {
 
 native_doctor() {
     [ $dry = no ] || return 0
-    native_tool doctor || warn "the doctor found something; the lines above say what mends it. \
-That the services' ports are taken is no fault here: the services have them"
+    native_tool doctor "${DOCTOR_ARGUMENTS[@]}" || warn "the doctor found something; the lines above say what mends it"
 }
 
 native_reload_lines() { echo "systemctl reload switchyard-haproxy switchyard-coturn"; }

@@ -8,7 +8,7 @@
 
 etc=${SWITCHYARD_ETC:-/etc/switchyard}
 SETTINGS=(PUBLIC_HOST PUBLIC_IP HTTPS_PORT RELAY_PORT PAD_PORT HUB_PORT PEERBOOK_PORT MESH_PORT TURN_PORT
-    TURNS_PORT METRICS_PORT DNS_PORT BACK_NET TURN_USER SWITCHYARD_IMAGE POSTGRES_IMAGE HAPROXY_IMAGE
+    TURNS_PORT METRICS_PORT DNS_PORT BACK_NET TURN_USER TURN_ALLOWED_PEERS SWITCHYARD_IMAGE POSTGRES_IMAGE HAPROXY_IMAGE
     COTURN_IMAGE NATS_IMAGE PROMETHEUS_IMAGE PROMETHEUS_PORT POSTGRES_MAX_CONNECTIONS POSTGRES_SHARED_BUFFERS
     REPLICAS NOFILE CONNECTIONS CONNECTIONS_PER_10S)
 SERVICES=(signal relay peer-linker channel-hub peerbook mesh)
@@ -45,6 +45,7 @@ settings_keep() {
     run install -d -m 0711 "$etc/tls"
     turn_pair
     link_arguments
+    doctor_arguments
     secret turn "$owner"
     database_secrets "$owner"
     turnserver_conf | keep_file "$etc/secrets/turnserver.conf" "$owner" 0400
@@ -114,6 +115,43 @@ link_arguments() {
     fi
 }
 
+# What the doctor cannot know by itself: ports, certificate, and what coturn takes. By the names that whoever
+# runs it reaches the services by.
+doctor_arguments() {
+    local service host url
+    DOCTOR_ARGUMENTS=()
+    for service in "${SERVICES[@]}"; do
+        host=$("${mode}_host" "$service")
+        [ -z "$host" ] || DOCTOR_ARGUMENTS+=(--service "$service=$host:$(admin_port "$service")")
+    done
+    # From inside a container a loopback address is the container itself.
+    case $mode:$PUBLIC_HOST in docker:127.* | docker:localhost | docker:::1) return ;; esac
+    DOCTOR_ARGUMENTS+=(--public "$PUBLIC_HOST" --certificate "$CERTIFICATE_SEEN_AT")
+    for service in "signal=$HTTPS_PORT" "relay=$RELAY_PORT" "peer-linker=$PAD_PORT" "channel-hub=$HUB_PORT" \
+        "peerbook=$PEERBOOK_PORT" "mesh=$MESH_PORT"; do
+        DOCTOR_ARGUMENTS+=(--front-port "$service")
+    done
+    for url in $(turn_urls); do DOCTOR_ARGUMENTS+=(--turn "$url"); done
+    if [ -n "$TURN_USER" ]; then
+        DOCTOR_ARGUMENTS+=(--turn-user "$TURN_USER" --turn-password-file "$TURN_SEEN_AT-password")
+    else
+        DOCTOR_ARGUMENTS+=(--turn-secret-file "$TURN_SEEN_AT")
+    fi
+}
+
+admin_port() {
+    case $1 in
+        signal) echo 13000 ;; relay) echo 14000 ;; peer-linker) echo 18080 ;; channel-hub) echo 18081 ;;
+        peerbook) echo 27777 ;; mesh) echo 18000 ;;
+    esac
+}
+
+# By UDP, TCP and TLS.
+turn_urls() {
+    echo "turn:$URL_HOST:$TURN_PORT?transport=udp" "turn:$URL_HOST:$TURN_PORT?transport=tcp" \
+        "turns:$URL_HOST:$TURNS_PORT?transport=tcp"
+}
+
 # What services hand out. coturn takes one of the two, so they are told of one.
 turn_settings() {
     if [ -n "$TURN_USER" ]; then
@@ -123,7 +161,7 @@ turn_settings() {
         echo "TURN_SECRET_FILE=$TURN_SEEN_AT"
         echo "TURN_PASSWORD_FILE="
     fi
-    echo "TURN_URLS=turn:$URL_HOST:$TURN_PORT?transport=udp,turn:$URL_HOST:$TURN_PORT?transport=tcp,turns:$URL_HOST:$TURNS_PORT?transport=tcp"
+    echo "TURN_URLS=$(turn_urls | tr ' ' ,)"
     echo "STUN_URLS=stun:$URL_HOST:$TURN_PORT"
 }
 
@@ -144,6 +182,9 @@ turnserver_conf() {
     printf 'realm=%s\n' "$PUBLIC_HOST"
     printf 'cert=%s/tls/fullchain.pem\npkey=%s/tls/privkey.pem\n' "$ETC_SEEN_AT" "$ETC_SEEN_AT"
     printf 'listening-port=%s\ntls-listening-port=%s\n' "$TURN_PORT" "$TURNS_PORT"
+    # Exceptions from the file's list of those it never relays to.
+    local peer
+    for peer in ${TURN_ALLOWED_PEERS//,/ }; do printf 'allowed-peer-ip=%s\n' "$peer"; done
     # Only where the address is not this machine's own.
     if [ -n "$LOCAL_IP" ] && [ "$external" != "$LOCAL_IP" ] && ! ip -o addr 2>/dev/null | grep -qF " $external/"; then
         printf 'external-ip=%s/%s\n' "$external" "$LOCAL_IP"

@@ -90,7 +90,7 @@ pub(crate) enum Command {
     /// Show what runs, where, and how it fares.
     Status(JsonArgs),
     /// Check the machine and the stack; every problem comes with the line that fixes it.
-    Doctor(DoctorArgs),
+    Doctor(Box<DoctorArgs>),
     /// Look into the database, back it up, restore it.
     #[command(subcommand)]
     Db(DbCommand),
@@ -196,6 +196,15 @@ pub(crate) struct DoctorArgs {
     #[arg(long, env = "PUBLIC_HOST", value_name = "HOST")]
     pub(crate) public: Option<String>,
 
+    /// A service that does not run under `up` but as a container or unit, by its admin port:
+    /// signal=127.0.0.1:13000. May be repeated.
+    #[arg(long, value_name = "SERVICE=HOST:PORT")]
+    pub(crate) service: Vec<crate::ports::Deployed>,
+
+    /// Port of a service at the proxy where it is not the usual one: relay=1444. May be repeated.
+    #[arg(long, value_name = "SERVICE=PORT")]
+    pub(crate) front_port: Vec<crate::ports::Override>,
+
     /// Certificate to trust besides those of the stack and of the public authorities. May be
     /// repeated.
     #[arg(long, value_name = "FILE")]
@@ -217,6 +226,10 @@ pub(crate) struct DoctorArgs {
     /// Password of the static pair.
     #[arg(long, env = "TURN_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub(crate) turn_password: Option<String>,
+
+    /// File that holds it.
+    #[arg(long, value_name = "FILE", conflicts_with = "turn_password")]
+    pub(crate) turn_password_file: Option<PathBuf>,
 
     /// Web server to compare the clock with, such as `https://example.org`.
     #[arg(long, value_name = "URL")]

@@ -62,7 +62,7 @@ pub(crate) async fn run(place: &Place, args: &DoctorArgs) -> anyhow::Result<u8> 
     let state = running.and_then(|_| State::load(&layout).ok());
     let trust = Trust::new(&layout, &args.certificate)?;
     let public = args.public.as_deref().filter(|host| !host.is_empty());
-    let endpoints = front::endpoints(state.as_ref(), public, args.port_offset);
+    let endpoints = front::endpoints(state.as_ref(), public, args);
     let turn = front::turn_urls(args, state.as_ref(), public);
     let mut findings = vec![
         stack::programs(),
@@ -74,8 +74,13 @@ pub(crate) async fn run(place: &Place, args: &DoctorArgs) -> anyhow::Result<u8> 
     if let Some(url) = &args.time_url {
         findings.push(clock::against(url, &trust).await);
     }
-    findings.extend(stack::ports(&layout, running, args.port_offset));
-    findings.extend(stack::services(&layout, running).await);
+    if args.service.is_empty() {
+        findings.extend(stack::ports(&layout, running, args.port_offset));
+        findings.extend(stack::services(&layout, running).await);
+    } else {
+        // Their ports are theirs.
+        findings.extend(stack::deployed(&args.service).await);
+    }
     findings.extend(stack::certificates(&layout));
     findings.extend(database::check(place, &layout, running).await);
     if let Some(host) = front::host(&endpoints) {

@@ -126,6 +126,54 @@ impl FromStr for Override {
     }
 }
 
+/// `--service SERVICE=HOST:PORT`: one that something else than the launcher runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Deployed {
+    /// The service.
+    pub(crate) service: Service,
+    /// Name or address of where its admin port is.
+    pub(crate) host: String,
+    /// That port.
+    pub(crate) port: u16,
+}
+
+impl FromStr for Deployed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (service, place) = text.split_once('=').ok_or("expected SERVICE=HOST:PORT")?;
+        let service = Service::from_str(service, true)?;
+        let (host, port) =
+            host_and_port(place, service.admin_port()).ok_or("expected HOST:PORT")?;
+        Ok(Self { service, host, port })
+    }
+}
+
+/// `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`; `None` when it is neither.
+pub(crate) fn host_and_port(text: &str, standard: u16) -> Option<(String, u16)> {
+    let text = text.trim_end_matches('/');
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            (host, rest.strip_prefix(':'))
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().ok().filter(|port| *port != 0)?,
+        None => standard,
+    };
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+/// The port chosen for `service`, the last one if several were.
+pub(crate) fn chosen(overrides: &[Override], service: Service) -> Option<u16> {
+    overrides.iter().rev().find(|chosen| chosen.service == service).map(|chosen| chosen.port)
+}
+
 /// Where one service listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -162,9 +210,8 @@ pub(crate) fn places(
         .into_iter()
         .filter(asked)
         .map(|service| {
-            let chosen = overrides.iter().rev().find(|chosen| chosen.service == service);
-            let public = match chosen {
-                Some(chosen) => chosen.port,
+            let public = match chosen(overrides, service) {
+                Some(port) => port,
                 None => shifted(service.public_port(), offset)?,
             };
             let admin = shifted(service.admin_port(), offset)?;
@@ -243,6 +290,18 @@ mod tests {
                 (8100, 18_100)
             ]
         );
+    }
+
+    #[test]
+    fn deployed_services_are_named_with_their_admin_ports() {
+        let read = |text: &str| {
+            text.parse::<Deployed>().map(|one| (one.service.name(), one.host, one.port))
+        };
+        assert_eq!(read("signal=signal:13001").unwrap(), ("signal", "signal".into(), 13_001));
+        assert_eq!(read("mesh=[::1]").unwrap(), ("mesh", "::1".into(), 18_000));
+        for wrong in ["signal", "signal=", "nobody=h:1", "relay=h:0"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ async fn theirs(url: &str, trust: &Trust) -> anyhow::Result<f64> {
     let (scheme, rest) = url.split_once("://").context("expected http://HOST or https://HOST")?;
     let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
     let standard = if scheme == "https" { 443 } else { 80 };
-    let (host, port) = super::front::host_and_port(place, standard).context("no host in it")?;
+    let (host, port) = crate::ports::host_and_port(place, standard).context("no host in it")?;
     let path = format!("/{path}");
     let unreached = |why: reach::Unreached| anyhow::anyhow!("{why}");
     let ask = async {

@@ -9,7 +9,7 @@ use super::Finding;
 use super::reach::{self, STEP, Shown, Stream, Trust, Unreached};
 use crate::cli::DoctorArgs;
 use crate::http as client;
-use crate::ports::Service;
+use crate::ports::{self, Service};
 use crate::state::State;
 
 /// Warned about when it ends sooner.
@@ -24,20 +24,29 @@ pub(super) struct Endpoint {
 }
 
 /// The public addresses of the running stack, or those that a stack on `public` would have.
-pub(super) fn endpoints(state: Option<&State>, public: Option<&str>, offset: u16) -> Vec<Endpoint> {
+pub(super) fn endpoints(
+    state: Option<&State>,
+    public: Option<&str>,
+    args: &DoctorArgs,
+) -> Vec<Endpoint> {
     if let Some(public) = public {
         let at = |service: Service| {
-            let port = service.front_port().saturating_add(offset);
+            let usual = || service.front_port().saturating_add(args.port_offset);
+            let port = ports::chosen(&args.front_port, service).unwrap_or_else(usual);
             Endpoint { service, host: public.to_owned(), port }
         };
-        return Service::ALL.into_iter().map(at).collect();
+        // Of a deployed stack, those that were deployed.
+        let there = |service: &Service| {
+            args.service.is_empty() || args.service.iter().any(|one| one.service == *service)
+        };
+        return Service::ALL.into_iter().filter(there).map(at).collect();
     }
     let services = state.into_iter().flat_map(|state| &state.services);
     services
         .filter_map(|(name, running)| {
             let service = Service::ALL.into_iter().find(|service| service.name() == name)?;
             let place = running.url.strip_prefix(service.scheme(true))?.strip_prefix("://")?;
-            let (host, port) = host_and_port(place, service.front_port())?;
+            let (host, port) = ports::host_and_port(place, service.front_port())?;
             Some(Endpoint { service, host, port })
         })
         .collect()
@@ -196,24 +205,4 @@ pub(super) async fn names(host: &str) -> Vec<Finding> {
         findings.push(Finding::warn(CHECK, format!("no address for {}", missing.join(", ")), fix));
     }
     findings
-}
-
-/// `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`; `None` when it is neither.
-pub(super) fn host_and_port(text: &str, standard: u16) -> Option<(String, u16)> {
-    let text = text.trim_end_matches('/');
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            (host, rest.strip_prefix(':'))
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    let port = match port {
-        Some(port) => port.parse().ok().filter(|port| *port != 0)?,
-        None => standard,
-    };
-    (!host.is_empty()).then(|| (host.to_owned(), port))
 }

@@ -1,10 +1,11 @@
 //! What is built and what runs.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Finding;
+use super::{Finding, reach};
 use crate::layout::Layout;
-use crate::ports::{self, Service};
+use crate::ports::{self, Deployed, Service};
 use crate::state::State;
 use crate::up::programs;
 use crate::{clock, http, tls};
@@ -66,22 +67,40 @@ pub(super) async fn services(layout: &Layout, running: Option<u32>) -> Vec<Findi
     };
     let mut findings = Vec::new();
     for (name, service) in &state.services {
-        let answer = http::get(service.admin, "/readyz", Duration::from_secs(2)).await;
-        let fix = format!("curl -s {}/readyz   # and look at the lines of `{name}`", service.admin);
-        findings.push(match answer {
-            Ok(answer) if answer.status == 200 => {
-                Finding::ok("services", format!("{name} is ready"))
-            }
-            Ok(answer) => {
-                let why = String::from_utf8_lossy(&answer.body).trim().to_owned();
-                Finding::broken("services", format!("{name} is not ready: {why}"), fix)
-            }
-            Err(why) => {
-                Finding::broken("services", format!("{name} does not answer: {why:#}"), fix)
+        findings.push(readiness(name, service.admin).await);
+    }
+    findings
+}
+
+/// The same of those that something else than the launcher runs.
+pub(super) async fn deployed(services: &[Deployed]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for Deployed { service, host, port } in services {
+        let name = service.name();
+        let admin = reach::addresses(host, *port).await;
+        findings.push(match admin.as_deref().map(|all| all.first().copied()) {
+            Ok(Some(admin)) => readiness(name, admin).await,
+            _ => {
+                let fix =
+                    format!("getent hosts {host}   # its container, or the name in --service");
+                Finding::broken("services", format!("{name}: {host} has no address"), fix)
             }
         });
     }
     findings
+}
+
+async fn readiness(name: &str, admin: SocketAddr) -> Finding {
+    let answer = http::get(admin, "/readyz", Duration::from_secs(2)).await;
+    let fix = format!("curl -s {admin}/readyz   # and look at the lines of `{name}`");
+    match answer {
+        Ok(answer) if answer.status == 200 => Finding::ok("services", format!("{name} is ready")),
+        Ok(answer) => {
+            let why = String::from_utf8_lossy(&answer.body).trim().to_owned();
+            Finding::broken("services", format!("{name} is not ready: {why}"), fix)
+        }
+        Err(why) => Finding::broken("services", format!("{name} does not answer: {why:#}"), fix),
+    }
 }
 
 /// Certificates are valid for a while.

@@ -94,12 +94,7 @@ pub(super) async fn check(
 fn credential(layout: &Layout, args: &DoctorArgs) -> Result<Credential, Finding> {
     // An empty variable counts as unset.
     if let Some(name) = args.turn_user.as_ref().filter(|name| !name.is_empty()) {
-        let password = args.turn_password.clone().filter(|password| !password.is_empty());
-        let password = password.ok_or_else(|| {
-            let found = "a static name is set (TURN_USER) and no password";
-            Finding::broken("turn", found, "TURN_PASSWORD=…")
-        })?;
-        let source = "TURN_USER and TURN_PASSWORD".to_owned();
+        let (password, source) = static_password(args)?;
         return Ok(Credential { name: name.clone(), password, source });
     }
     let path = args.turn_secret_file.clone().unwrap_or_else(|| layout.secrets().join("turn"));
@@ -110,6 +105,24 @@ fn credential(layout: &Layout, args: &DoctorArgs) -> Result<Credential, Finding>
     let made = turn::mint(secret.trim().as_bytes(), USER, LIFETIME, clock::now_ms());
     let source = format!("the secret in {}", path.display());
     Ok(Credential { name: made.username, password: made.credential, source })
+}
+
+/// The static pair's password, and where it comes from.
+fn static_password(args: &DoctorArgs) -> Result<(String, String), Finding> {
+    if let Some(path) = &args.turn_password_file {
+        let password = std::fs::read_to_string(path).map_err(|why| {
+            let found = format!("no password for TURN: {}: {why}", path.display());
+            Finding::broken("turn", found, "switchyard doctor --turn-password-file FILE")
+        })?;
+        let source = format!("TURN_USER and {}", path.display());
+        return Ok((password.trim().to_owned(), source));
+    }
+    let password = args.turn_password.clone().filter(|password| !password.is_empty());
+    let password = password.ok_or_else(|| {
+        let found = "a static name is set (TURN_USER) and no password";
+        Finding::broken("turn", found, "TURN_PASSWORD=…")
+    })?;
+    Ok((password, "TURN_USER and TURN_PASSWORD".to_owned()))
 }
 
 async fn reflexive(server: &Server) -> Finding {
@@ -212,7 +225,7 @@ fn explain(trouble: &Trouble, server: &Server, source: &str) -> (String, String)
         Trouble::Refused(401 | 441, _) => (
             format!("{place} refuses the credentials made from {source}"),
             "switchyard up --public HOST   # starts coturn with that secret; elsewhere put it \
-             behind static-auth-secret="
+             behind static-auth-secret=, or a static pair behind user="
                 .to_owned(),
         ),
         Trouble::Refused(403, _) => (
@@ -250,7 +263,7 @@ fn parse(url: &str) -> Option<Server> {
         _ => return None,
     };
     let standard = if transport == Transport::Tls { 5349 } else { 3478 };
-    let (host, port) = super::front::host_and_port(place, standard)?;
+    let (host, port) = crate::ports::host_and_port(place, standard)?;
     Some(Server { host, port, transport })
 }
 
