@@ -60,7 +60,7 @@ impl World {
             .start()
             .await?;
         let browser = Browser::start(DESKTOP.0, DESKTOP.1).await?;
-        let (book, app) = (port.address(), common::serve(PEER).await?);
+        let (book, app) = (port.address(), e2e::app::serve(PEER).await?);
         Ok(Some(Self {
             browser,
             mail,

@@ -49,7 +49,7 @@ impl World {
             .start()
             .await?;
         let browser = Browser::start(1280, 800).await?;
-        let app = common::serve(PEER).await?;
+        let app = e2e::app::serve(PEER).await?;
         Ok(Some(Self { browser, mail, app, service, port, _database: database }))
     }
 

@@ -6,28 +6,22 @@
 //! must not relay to is tested in `tests/deploy`: here it may relay to one private address, its own.
 #![allow(missing_docs, clippy::print_stdout, reason = "a test")]
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
+use e2e::calls::{Calls, Page};
 use serde_json::{Value, json};
 use testkit::database::Database;
 use testkit::http_client::HttpClient;
-use testkit::keys::Peer;
 use testkit::process::Service;
-use testkit::signal_client::register_payload;
-use testkit::time::now_ms;
 use testkit::turn_server::{self, TurnServer};
-use testkit::webdriver::{Browser, Tab, installed};
+use testkit::webdriver::{Browser, installed};
 
 mod common;
 
-const PAGE: &str = include_str!("signal.html");
-
 struct World {
-    browser: Browser,
+    calls: Calls,
     signal: Service,
-    app: SocketAddr,
     _relay: TurnServer,
     _database: Database,
 }
@@ -46,60 +40,13 @@ impl World {
             .set("TURN_URLS", common::turn_urls(&relay))
             .start()
             .await?;
-        let (browser, app) = (Browser::start(1280, 800).await?, common::serve(PAGE).await?);
-        Ok(Some(Self { browser, signal, app, _relay: relay, _database: database }))
+        let calls = Calls::new(Browser::start(1280, 800).await?).await?;
+        Ok(Some(Self { calls, signal, _relay: relay, _database: database }))
     }
 
     /// A registered peer in a tab of its own, which connects as `policy` says.
     async fn peer(&self, name: &str, policy: &str) -> anyhow::Result<Page<'_>> {
-        let tab = self.browser.new_tab().await?;
-        self.browser.show(&tab).await?;
-        self.browser.open(&format!("http://{}/", self.app)).await?;
-        let key = Peer::random().with_id(name);
-        let mut register = register_payload(&key, now_ms(), &format!("{name} {}", now_ms()));
-        register["iceServers"] = json!(true);
-        let url = format!("ws://{}", self.signal.address());
-        self.browser.run("connect(arguments[0], arguments[1])", &json!([url, register])).await?;
-        let page = Page { world: self, tab };
-        page.until("ack").await?;
-        let script = "config = {iceServers: ack.iceServers, iceTransportPolicy: arguments[0]}";
-        self.browser.run(script, &json!([policy])).await?;
-        Ok(page)
-    }
-}
-
-/// One tab with a peer in it.
-struct Page<'w> {
-    world: &'w World,
-    tab: Tab,
-}
-
-impl Page<'_> {
-    async fn until(&self, expression: &str) -> anyhow::Result<Value> {
-        let browser = &self.world.browser;
-        browser.show(&self.tab).await?;
-        let script = format!("until(() => {expression}, arguments[0])");
-        match browser.run_async(&script, &json!([])).await {
-            Ok(found) => Ok(found),
-            Err(error) => {
-                let seen = "return {heard, errors, state: pc && pc.connectionState}";
-                let seen = browser.run(seen, &json!([])).await;
-                Err(error.context(format!("{expression}; seen: {seen:?}")))
-            }
-        }
-    }
-
-    /// Calls `name`, and hears an answer over the data channel; which kinds of path it took.
-    async fn call(&self, name: &str) -> anyhow::Result<Value> {
-        let browser = &self.world.browser;
-        browser.show(&self.tab).await?;
-        browser.run_async("call(arguments[0]).then(arguments[1])", &json!([name])).await?;
-        self.until("channel.readyState === 'open'").await?;
-        browser.run("channel.send('ping 7')", &json!([])).await?;
-        self.until("heard.includes('pong 7')").await?;
-        let errors = browser.run("return errors", &json!([])).await?;
-        ensure!(errors == json!([]), "{errors}");
-        browser.run_async("way().then(arguments[0])", &json!([])).await
+        self.calls.peer(&format!("ws://{}", self.signal.address()), name, policy).await
     }
 }
 
@@ -117,7 +64,7 @@ async fn two_pages_talk_by_signal_directly_and_through_coturn() -> anyhow::Resul
 
 /// Opens the page, waits for its verdict; the text that it would copy.
 async fn check(world: &World) -> anyhow::Result<(String, String)> {
-    let browser = &world.browser;
+    let browser = &world.calls.browser;
     browser.open(&format!("http://{}/check", world.signal.address())).await?;
     browser.find("html[data-checked]").await?;
     let report = "return document.getElementById('report').value";
@@ -153,10 +100,10 @@ async fn the_page_finds_what_works_and_what_does_not() -> anyhow::Result<()> {
         ensure!(word(&report, name).ends_with(" ms"), "{name}: {report}");
     }
     ensure!(report.contains("Everything works"), "{report}");
-    picture(&world.browser, "good").await?;
+    picture(&world.calls.browser, "good").await?;
     // It is copied, or the text is shown with the word that it has to be copied by hand.
-    world.browser.click(&world.browser.find("#copy").await?).await?;
-    world.browser.find("#copied:not(:empty)").await.map(drop)
+    world.calls.browser.click(&world.calls.browser.find("#copy").await?).await?;
+    world.calls.browser.find("#copied:not(:empty)").await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,7 +113,7 @@ async fn a_relay_that_relays_nothing_is_found_out() -> anyhow::Result<()> {
     let (look, report) = check(&world).await?;
     ensure!(look == "bad" && report.contains("nothing sent through it comes back"), "{report}");
     ensure!(word(&report, "There and back through the relay") == "nothing came back", "{report}");
-    picture(&world.browser, "refused").await
+    picture(&world.calls.browser, "refused").await
 }
 
 #[tokio::test]
