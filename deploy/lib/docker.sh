@@ -47,7 +47,8 @@ compose() {
     if docker compose version >/dev/null 2>&1; then command=(docker compose); fi
     for profile in "${profiles[@]}"; do arguments+=(--profile "$profile"); done
     # Settings come from the file alone, not half from there and half from whoever runs this.
-    run env -i PATH="$PATH" HOME="${HOME:-/root}" ${DOCKER_HOST:+DOCKER_HOST="$DOCKER_HOST"} \
+    # Docker may take its time on a busy machine; docker-compose 1.29 gives up after a minute unless told.
+    run env -i PATH="$PATH" HOME="${HOME:-/root}" COMPOSE_HTTP_TIMEOUT=600 ${DOCKER_HOST:+DOCKER_HOST="$DOCKER_HOST"} \
         "${command[@]}" --project-name "${SWITCHYARD_PROJECT:-switchyard}" --env-file "$etc/deploy.env" \
         -f "$here/compose/docker-compose.yml" "${arguments[@]}" "$@"
 }
@@ -70,10 +71,10 @@ docker_start() {
     [ $dry = no ] || return 0
     # Containers that did not change still serve what they read when they started.
     if [ $ran = yes ]; then compose kill -s USR2 haproxy coturn; fi
-    if ! wait_until 180 docker_healthy; then
-        compose ps
+    if ! wait_until 300 docker_healthy; then
         compose logs --tail 20
-        fail "not everything is healthy after three minutes: the lines above say why"
+        compose ps
+        fail "not everything is healthy after five minutes: the lines above say why"
     fi
     say "every container is healthy"
 }

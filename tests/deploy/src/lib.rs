@@ -1,6 +1,7 @@
 //! What the tests of deployment share: commands that have to succeed, images, waiting; what
 //! expressions of PromQL ask for.
 
+pub mod host;
 pub mod promql;
 
 use std::path::PathBuf;
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use testkit::process::{binary, workspace};
 
+/// Lines of a failed command that are shown.
+const SHOWN: usize = 60;
+
 /// Everything that is built into the services' image.
 const PROGRAMS: [&str; 7] =
     ["signal", "relay", "peer-linker", "channel-hub", "peerbook", "mesh", "switchyard"];
@@ -17,15 +21,21 @@ const PROGRAMS: [&str; 7] =
 /// What a command that has to succeed printed.
 ///
 /// # Errors
-/// When it does not start, or fails; with all it said.
+/// When it does not start, or fails; with the end of what it said.
 pub fn done(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
-        bail!("{command:?}: {}\n{out}\n{err}", output.status);
+        bail!("{command:?}: {}\n{}\n{}", output.status, end(&out), end(&err));
     }
     Ok(out.into_owned())
+}
+
+/// The last lines: the reason stands there, and a report that is cut keeps it.
+fn end(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN)..].join("\n")
 }
 
 /// `docker` with these arguments.
@@ -36,20 +46,24 @@ pub fn docker(arguments: &[&str]) -> anyhow::Result<String> {
     done(Command::new("docker").args(arguments))
 }
 
-/// Makes the images `switchyard-test/*`; the value is the directory of the programs in them.
+/// Makes the images `switchyard-test/*`, and of the services the one called `services`; the value is the
+/// directory of the programs in it. Other tests may be at the same on this machine: one waits for the other.
 ///
 /// # Errors
 /// When something cannot be built, or the base system not be fetched.
-pub fn images() -> anyhow::Result<PathBuf> {
+pub fn images(services: Option<&str>) -> anyhow::Result<PathBuf> {
     let mut directory = None;
     for program in PROGRAMS {
         directory = binary(program)?.parent().map(PathBuf::from);
     }
     let directory = directory.context("programs lie in a directory")?;
     let cache = workspace().join("target/deploy");
-    done(
-        Command::new(workspace().join("tests/deploy/images/make.sh")).arg(&cache).arg(&directory),
-    )?;
+    let mut make = Command::new(workspace().join("tests/deploy/images/make.sh"));
+    make.arg(&cache);
+    if let Some(services) = services {
+        make.arg(&directory).arg(services);
+    }
+    done(&mut make)?;
     Ok(directory)
 }
 

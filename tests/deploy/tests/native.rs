@@ -1,15 +1,23 @@
 //! `deploy.sh --native` on a machine of its own: a container of a fresh Debian in which systemd runs.
 //!
-//! Twice, then as `--dry-run` for Docker, then `--uninstall`. The programs are those built here.
+//! As `--dry-run` for Docker, twice for real, with a static pair for TURN, then `--uninstall`. The programs
+//! are those built here.
 //!
 //! Ignored unless asked for, as it needs root, Docker and debootstrap; `scripts/test` asks.
 
+use std::net::IpAddr;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::ensure;
-use deploy::{docker, images, until};
+use anyhow::{Context as _, ensure};
+use deploy::{docker, done, host, images, until};
+use serde_json::json;
+use testkit::keys::Peer;
 use testkit::process::workspace;
+use testkit::signal_client::SignalClient;
 
+/// Documentation's (RFC 5737): nobody else has it.
+const ADDRESS: &str = "192.0.2.10";
 const DEPLOY: &str = "/srv/switchyard/deploy/deploy.sh";
 const UNITS: [&str; 8] = [
     "switchyard-haproxy",
@@ -27,8 +35,9 @@ struct Machine(String);
 
 impl Machine {
     async fn start() -> anyhow::Result<Self> {
-        let programs = tokio::task::spawn_blocking(images).await??;
-        let name = format!("switchyard-test-machine-{}", std::process::id());
+        let make = || host::remove_leftovers().and_then(|()| images(None));
+        let programs = tokio::task::spawn_blocking(make).await??;
+        let name = format!("{}machine-{}", host::NAME, std::process::id());
         let source = format!("{}:/srv/switchyard:ro", workspace().display());
         let programs = format!("{}:/srv/programs:ro", programs.display());
         let machine = Self(name);
@@ -48,6 +57,11 @@ impl Machine {
             &["switchyard-test/systemd"],
         ];
         docker(&run.concat())?;
+        // The address it is reached by, as a hired server has one.
+        let process = docker(&["inspect", "--format", "{{.State.Pid}}", &machine.0])?;
+        let mut enter = Command::new("nsenter");
+        enter.args(["--net", "--target", process.trim(), "ip", "address", "add"]);
+        done(enter.args([&format!("{ADDRESS}/32"), "dev", "lo"]))?;
         until("systemd in a container", Duration::from_secs(60), async || {
             Ok(machine.run(&["systemctl", "is-system-running"])?.trim() == "running")
         })
@@ -56,12 +70,40 @@ impl Machine {
     }
 
     fn run(&self, command: &[&str]) -> anyhow::Result<String> {
-        docker(&[&["exec", "-e", "PUBLIC_HOST=192.0.2.10", &self.0][..], command].concat())
+        self.run_with(&[], command)
     }
 
-    fn deploy(&self, more: &[&str]) -> anyhow::Result<String> {
+    fn run_with(&self, variables: &[&str], command: &[&str]) -> anyhow::Result<String> {
+        let host = format!("PUBLIC_HOST={ADDRESS}");
+        let mut all = vec!["exec", "-e", &host];
+        all.extend(variables.iter().flat_map(|variable| ["-e", variable]));
+        docker(&[&all[..], &[&self.0], command].concat())
+    }
+
+    /// What it said, in which the doctor found nothing broken.
+    fn deploy(&self, variables: &[&str]) -> anyhow::Result<String> {
         let always = ["--native", "--yes", "--no-upgrade", "--binaries", "/srv/programs"];
-        self.run(&[&[DEPLOY][..], &always, more].concat())
+        let said = self.run_with(variables, &[&[DEPLOY][..], &always].concat())?;
+        ensure!(!said.contains("BROKEN") && said.contains("turn over tls: relays"), "{said}");
+        Ok(said)
+    }
+
+    /// The name and password for TURN that signal hands out.
+    async fn handed_out(&self) -> anyhow::Result<(String, String)> {
+        let address = "{{.NetworkSettings.IPAddress}}";
+        let address: IpAddr = docker(&["inspect", "-f", address, &self.0])?.trim().parse()?;
+        let mut client = SignalClient::tls((address, 443).into()).await?;
+        let ack = client.register_with(&Peer::random(), &json!({ "iceServers": true })).await?;
+        let server = &ack["payload"]["iceServers"][0];
+        let text = |name: &str| server[name].as_str().map(str::to_owned).context("no text");
+        Ok((text("username")?, text("credential")?))
+    }
+
+    /// What coturn's own client says there with this name and password.
+    fn allocated(&self, (name, password): &(String, String)) -> anyhow::Result<String> {
+        let client = "timeout 20 turnutils_uclient -v -t -n 1 -e 127.0.0.1";
+        let client = format!("{client} -u '{name}' -w '{password}' {ADDRESS} 2>&1; true");
+        self.run(&["sh", "-c", &client])
     }
 
     fn sum(&self, what: &str) -> anyhow::Result<String> {
@@ -106,6 +148,20 @@ async fn units_serve_on_a_fresh_machine_and_go_without_a_trace() -> anyhow::Resu
     let master = machine.run(&main)?;
     machine.run(&["systemctl", "reload", "switchyard-haproxy"])?;
     ensure!(machine.run(&main)? == master, "another master");
+
+    // The operator's own pair for TURN: signal hands it out, and coturn takes it alone.
+    let minted = machine.handed_out().await?;
+    let said = machine.allocated(&minted)?;
+    ensure!(said.contains("Received relay addr"), "{said}");
+    machine.deploy(&["TURN_USER=operator", "TURN_PASSWORD=open-sesame"])?;
+    let pair = machine.handed_out().await?;
+    ensure!(pair == ("operator".to_owned(), "open-sesame".to_owned()), "{pair:?}");
+    let said = machine.allocated(&pair)?;
+    ensure!(said.contains("Received relay addr"), "{said}");
+    ensure!(
+        !machine.allocated(&minted)?.contains("Received relay addr"),
+        "what coturn took before"
+    );
 
     machine.run(&[DEPLOY, "--native", "--uninstall", "--yes"])?;
     ensure!(machine.sum("/etc/switchyard/secrets")?.contains("turn"), "secrets are gone");

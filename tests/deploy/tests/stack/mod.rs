@@ -1,7 +1,7 @@
 //! A deployed stack, and what can be done to it from outside.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use deploy::{docker, done, images, until};
+use deploy::{docker, done, host, images, until};
 use testkit::http_client::HttpClient;
 use testkit::process::{Port, workspace};
 
 /// Containers on a busy machine take their time.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(180);
+const HEALTHY_WITHIN: Duration = Duration::from_secs(300);
 
 /// Names of the ports a stack opens on the host.
 const PORTS: [&str; 10] = [
@@ -34,40 +34,58 @@ const PORTS: [&str; 10] = [
 pub(crate) struct Stack {
     project: String,
     etc: PathBuf,
+    /// Where clients reach it: this machine, as its containers see it, too.
+    host: IpAddr,
+    /// First three numbers of the network of its services.
+    network: String,
     ports: BTreeMap<&'static str, Port>,
 }
 
 impl Stack {
     /// Makes the images and deploys them under a name and on ports of their own.
     pub(crate) async fn deploy() -> anyhow::Result<Self> {
-        tokio::task::spawn_blocking(images).await??;
-        let project = format!("switchyard-test-{}", std::process::id());
+        let project = format!("{}{}", host::NAME, std::process::id());
+        let make =
+            || host::remove_leftovers().and_then(|()| images(Some(&services_image())).map(drop));
+        tokio::task::spawn_blocking(make).await??;
         let etc = std::env::temp_dir().join(&project);
         let ports = PORTS.iter().map(|name| anyhow::Ok((*name, Port::reserve()?)));
         let ports = ports.collect::<anyhow::Result<_>>()?;
-        let stack = Self { project, etc, ports };
-        stack.run_deploy(&["--yes", "--no-upgrade"])?;
+        let (host, network) = (host::address()?, host::free_network()?);
+        let stack = Self { project, etc, host, network, ports };
+        let deployed = stack.run_deploy(&[]);
+        let said = deployed.map_err(|why| why.context(stack.last_words()))?;
+        ensure!(!said.contains("BROKEN"), "the doctor found something: {said}");
         Ok(stack)
     }
 
-    /// Runs `deploy.sh` to its end; what it printed.
-    pub(crate) fn run_deploy(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    /// What its containers say, for who has to find out why it failed.
+    pub(crate) fn last_words(&self) -> String {
+        host::last_words(&self.project)
+    }
+
+    /// Runs `deploy.sh` to its end with these variables besides; what it printed.
+    pub(crate) fn run_deploy(&self, variables: &[(&str, &str)]) -> anyhow::Result<String> {
+        self.deploy_sh(&["--yes", "--no-upgrade"], variables)
+    }
+
+    fn deploy_sh(&self, options: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<String> {
         let mut command = Command::new(workspace().join("deploy/deploy.sh"));
-        command.args(arguments).env("SWITCHYARD_ETC", &self.etc);
-        command.env("SWITCHYARD_PROJECT", &self.project).env("PUBLIC_HOST", "127.0.0.1");
+        command.args(options).env("SWITCHYARD_ETC", &self.etc);
+        command.env("SWITCHYARD_PROJECT", &self.project).env("PUBLIC_HOST", self.host.to_string());
+        // Two browsers that are both relayed meet there.
+        command.env("TURN_ALLOWED_PEERS", self.host.to_string());
+        command.envs(variables.iter().copied());
         for (name, port) in &self.ports {
             command.env(name, port.number().to_string());
         }
-        for image in ["SWITCHYARD_IMAGE", "POSTGRES_IMAGE", "HAPROXY_IMAGE", "COTURN_IMAGE"] {
-            let name = match image {
-                "SWITCHYARD_IMAGE" => "switchyard",
-                "POSTGRES_IMAGE" => "postgres",
-                _ => "front",
-            };
-            command.env(image, format!("switchyard-test/{name}"));
+        command.env("SWITCHYARD_IMAGE", services_image());
+        command.env("POSTGRES_IMAGE", "switchyard-test/postgres");
+        for image in ["HAPROXY_IMAGE", "COTURN_IMAGE"] {
+            command.env(image, "switchyard-test/front");
         }
-        // Two test runs on one machine keep apart; a container may hold no more files than we may.
-        command.env("BACK_NET", format!("172.31.{}", std::process::id() % 250));
+        command.env("BACK_NET", &self.network);
+        // A container may hold no more files than we may.
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
         command.env("NOFILE", files.unwrap_or(262_144).min(262_144).to_string());
         // Everybody comes from one address here.
@@ -85,6 +103,7 @@ impl Stack {
             }
             Err(_) => Command::new("docker-compose"),
         };
+        command.env("COMPOSE_HTTP_TIMEOUT", "600");
         command.args(["--project-name", &self.project, "--profile", "mesh", "--env-file"]);
         command.arg(self.etc.join("deploy.env"));
         command.arg("-f").arg(workspace().join("deploy/compose/docker-compose.yml"));
@@ -148,15 +167,10 @@ impl Stack {
         self.compose(&["kill", "-s", "USR2", "haproxy"]).map(drop)
     }
 
-    /// The name and password for TURN that the link for apps holds.
-    pub(crate) fn link_credentials(&self) -> anyhow::Result<(String, String)> {
-        let secret = ["--turn-secret-file", "/run/secrets/turn", "127.0.0.1", "--json"];
-        let run = ["run", "--rm", "--no-deps", "-T", "tools", "link"];
-        let said: serde_json::Value =
-            serde_json::from_str(self.compose(&[&run[..], &secret].concat())?.trim())?;
-        let link = said["link"].as_str().context("a link")?;
-        let payload = link.split_once("payload=").context("a payload")?.1;
-        let config = URL_SAFE_NO_PAD.decode(payload)?;
+    /// The name and password for TURN that the link holds which `deploy.sh` printed for apps.
+    pub(crate) fn link_credentials(said: &str) -> anyhow::Result<(String, String)> {
+        let payload = said.split_once("peerlink://config?payload=").context("a link")?.1;
+        let config = URL_SAFE_NO_PAD.decode(payload.split_whitespace().next().unwrap_or(""))?;
         let turn = &serde_json::from_slice::<serde_json::Value>(&config)?["turn"][0];
         let text = |name: &str| turn[name].as_str().map(str::to_owned).context("no text");
         Ok((text("username")?, text("password")?))
@@ -191,7 +205,7 @@ impl Stack {
 
     /// Removes it, and finds nothing left.
     pub(crate) fn uninstall(self) -> anyhow::Result<()> {
-        self.run_deploy(&["--uninstall", "--purge", "--yes"])?;
+        self.deploy_sh(&["--uninstall", "--purge", "--yes"], &[])?;
         let project = format!("label=com.docker.compose.project={}", self.project);
         for (kind, all) in [("container", "-aq"), ("volume", "-q"), ("network", "-q")] {
             let left = docker(&[kind, "ls", all, "--filter", &project])?;
@@ -199,6 +213,19 @@ impl Stack {
         }
         ensure!(!Path::new(&self.etc).exists(), "{} is left behind", self.etc.display());
         Ok(())
+    }
+
+    /// Addresses of others that nobody may be relayed to: every kind that is no client's.
+    pub(crate) fn forbidden(&self) -> Vec<String> {
+        let gateway = format!("{}.1", self.network);
+        let all = ["127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", &gateway];
+        let ours = self.host.to_string();
+        all.into_iter().filter(|address| *address != ours).map(str::to_owned).collect()
+    }
+
+    /// Signal as browsers are told of it.
+    pub(crate) fn signal_url(&self) -> String {
+        format!("wss://{}", SocketAddr::from((self.host, self.ports["HTTPS_PORT"].number())))
     }
 
     pub(crate) fn signal(&self) -> SocketAddr {
@@ -233,11 +260,12 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         if self.etc.exists() {
-            if std::thread::panicking() {
-                // What it said is gone with it.
-                let _ = self.compose(&["logs", "--tail", "30"]).map(|said| eprintln!("{said}"));
-            }
-            let _ = self.run_deploy(&["--uninstall", "--purge", "--yes"]);
+            let _ = self.deploy_sh(&["--uninstall", "--purge", "--yes"], &[]);
         }
+        let _ = docker(&["image", "rm", "--force", &services_image()]);
     }
+}
+
+fn services_image() -> String {
+    format!("{}{}", host::IMAGE, std::process::id())
 }
