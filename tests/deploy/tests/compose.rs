@@ -130,8 +130,8 @@ fn is_taken(stack: &Stack, (name, password): &Credential, forbidden: &[String]) 
 
 fn is_refused(stack: &Stack, (name, password): &Credential) -> Outcome {
     let said = stack.relayed(name, password, "127.0.0.1")?;
-    ensure!(said.contains("error 401"), "neither taken nor refused: {said}");
     ensure!(!said.contains("Received relay addr"), "{name} was taken: {said}");
+    ensure!(said.contains("Cannot complete Allocation"), "neither taken nor refused: {said}");
     Ok(())
 }
 
