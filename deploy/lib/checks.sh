@@ -23,11 +23,13 @@ check_system() {
 
 # Ports are free, or ours already.
 check_ports() {
-    local taken=() port
+    local taken=() port ours=()
     if "${mode}_runs"; then return; fi
     command -v ss >/dev/null || return 0
+    # The relay of names, on the loopback.
+    if [ "$mode" = docker ]; then ours=("${DNS_PORT:-8453}"); fi
     for port in "$HTTPS_PORT" "$RELAY_PORT" "$PAD_PORT" "$HUB_PORT" "$PEERBOOK_PORT" "$MESH_PORT" \
-        "$TURN_PORT" "$TURNS_PORT" "$METRICS_PORT"; do
+        "$TURN_PORT" "$TURNS_PORT" "$METRICS_PORT" "${ours[@]}"; do
         if ss -Hltn "sport = $port" | grep -q .; then taken+=("$port"); fi
     done
     [ ${#taken[@]} = 0 ] || fail "something listens on port ${taken[*]} already; ss -ltnp shows what. \
