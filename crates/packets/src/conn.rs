@@ -40,10 +40,11 @@ const COPIED_BYTES: usize = 4 * 1024;
 const SLICES: usize = 64;
 /// Packets handled before answers are written, so that a burst cannot fill its own queue.
 const BURST: u32 = 32;
-/// Bytes read before other tasks get their turn.
-const TURN_BYTES: usize = 256 * 1024;
+/// Bytes read before other tasks get their turn: a packet of the longest kind, so that a pair's round
+/// trip waits some tens of microseconds for another that moves all it can.
+const TURN_BYTES: usize = 64 * 1024;
 /// Batches written before other tasks get theirs; sealing one takes as long as reading it.
-const TURN_BATCHES: u32 = 4;
+const TURN_BATCHES: u32 = 2;
 /// How often a draining connection looks whether it has to stop at once.
 const KILL_CHECK: Duration = Duration::from_millis(200);
 

@@ -34,6 +34,10 @@ pub struct About {
     pub arguments: &'static [(&'static str, &'static str)],
 }
 
+/// Turns of tasks after which sockets are asked again while there is always something to do. Left to
+/// tokio it is 61, so that one busy pair of connections would keep the others waiting for milliseconds.
+const TURNS_BETWEEN_LOOKS: u32 = 8;
+
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const OVERRAN: u8 = 3;
@@ -65,6 +69,7 @@ where
     if let Some(threads) = common.worker_threads {
         runtime.worker_threads(threads.into());
     }
+    runtime.event_interval(TURNS_BETWEEN_LOOKS);
     let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => {
