@@ -11,6 +11,7 @@ mod board;
 mod front;
 mod plan;
 pub(crate) mod programs;
+mod reach;
 mod roles;
 
 use std::time::Duration;

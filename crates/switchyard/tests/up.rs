@@ -1,5 +1,7 @@
 //! `switchyard up` for real: a private Postgres, the services, a crash, a stop, a second start.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,16 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The status line that answers a `GET`.
+fn first_line(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("it answers");
+    line
+}
+
 fn runs(pid: &Value) -> bool {
     Path::new(&format!("/proc/{pid}/exe")).exists()
 }
@@ -49,6 +61,9 @@ fn a_stack_comes_up_heals_stops_cleanly_and_finds_its_data_again() {
     assert!(status["services"].as_array().unwrap().iter().all(|s| s["state"] == "ready"));
     let doctor = place.json(&["doctor", "--json"]).unwrap();
     assert_eq!(doctor["ok"], true, "{doctor:#}");
+
+    let offer = first_line(17_777 + place.offset(), "/offer");
+    assert!(offer.starts_with("HTTP/1.1 400 "), "peerbook takes WebRTC: {offer}");
 
     // kill -9 of a service, then of Postgres: both come back by themselves.
     kill(&status["services"][0]["pid"]);

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use super::front::{self, Front};
 use super::programs;
+use super::reach;
 use super::roles::Urls;
 use crate::cli::UpArgs;
 use crate::layout::Layout;
@@ -121,6 +122,24 @@ impl Plan {
                 let mail = self.layout.data().join("mail");
                 self.layout.make_private(&mail)?;
                 set("MAIL_DIR", mail.into());
+            }
+            if !is_set(&["PEERBOOK_RTC_LISTEN"]) {
+                let public_ips = is_set(&["PEERBOOK_RTC_PUBLIC_IP"]);
+                for (name, value) in reach::rtc(&planned.place, self.public.as_deref(), public_ips)
+                {
+                    set(name, value.into());
+                }
+            }
+        }
+        // Without a public name the page's reader may be on another machine than these addresses.
+        if service == Service::Signal
+            && self.public.is_some()
+            && !is_set(&["SIGNAL_CHECK_SERVICES"])
+        {
+            let services = self.services.iter().map(|one| (one.place.service, one.url.as_str()));
+            let checked = reach::checked(services);
+            if !checked.is_empty() {
+                set("CHECK_SERVICES", checked.into());
             }
         }
         // A stack on a laptop joins no public network unless told to.
