@@ -7,6 +7,7 @@ mod common;
 
 use common::{Server, until};
 use sqlx::PgPool;
+use testkit::{database::Database, http_client::HttpClient, process::Service};
 
 const ON: [&str; 4] = ["--rtc-listen", "127.0.0.1:0", "--public-url", "https://book.example.org"];
 
@@ -93,4 +94,19 @@ async fn candidates_are_checked_and_any_process_takes_them(pool: PgPool) {
         let (status, text) = server.request(method, path, body).await;
         assert_eq!(status, expected, "{method} {path} {body}: {text}");
     }
+}
+
+#[tokio::test]
+async fn a_drain_ends_with_the_connections_and_not_with_its_grace() {
+    let database = Database::fresh().await.unwrap();
+    let service = Service::named("peerbook").database(&database.url());
+    let service = service.set("PUBLIC_URL", "https://book.example.org");
+    let service = service.set("RTC_LISTEN", "127.0.0.1:0").set("RTC_STRANGERS", "all");
+    let mut service = service.start().await.unwrap();
+    let http = HttpClient::plain(service.address()).new_connections();
+    let answer = http.post("/offer", offer(&"AB".repeat(32))).await.unwrap();
+    assert_eq!(answer.status, 201, "one connection is being made: {}", answer.text());
+    let status = service.terminate().await.unwrap();
+    assert!(status.success(), "{status}: {}", service.log());
+    assert!(!service.log().contains("killing"), "{}", service.log());
 }

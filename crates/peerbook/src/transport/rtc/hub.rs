@@ -13,7 +13,10 @@ use std::{
 use parking_lot::Mutex;
 use service::Context;
 use smallvec::SmallVec;
-use tokio::{net::UdpSocket, sync::mpsc};
+use tokio::{
+    net::UdpSocket,
+    sync::{Notify, mpsc},
+};
 
 use super::metrics::Metrics;
 
@@ -50,6 +53,8 @@ pub(super) struct Hub {
     /// What clients are told to send to.
     pub(super) addresses: Vec<SocketAddr>,
     routes: Mutex<Routes>,
+    /// A connection was forgotten.
+    left: Notify,
     metrics: Arc<Metrics>,
 }
 
@@ -73,7 +78,7 @@ impl Hub {
         addresses: Vec<SocketAddr>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { socket, addresses, routes: Mutex::default(), metrics }
+        Self { socket, addresses, routes: Mutex::default(), left: Notify::new(), metrics }
     }
 
     /// Has datagrams for `name` reach the receiver, until [`Hub::close`].
@@ -88,6 +93,7 @@ impl Hub {
     pub(super) fn close(&self, name: &str) {
         let mut routes = self.routes.lock();
         let Some(route) = routes.by_name.remove(name) else { return };
+        self.left.notify_one();
         for source in route.sources {
             if routes.by_source.get(&source).is_some_and(|owner| owner == name) {
                 routes.by_source.remove(&source);
@@ -122,16 +128,20 @@ impl Hub {
         }
     }
 
-    /// Reads the socket until the drain is over.
+    /// Reads the socket until the drain has ended every connection.
     pub(super) async fn run(self: Arc<Self>, cx: Context) {
+        let (draining, killed) = (cx.stop.draining(), cx.stop.killed());
         let mut buffer = [0; DATAGRAM_MAX];
-        loop {
-            let read = cx.stop.killed().run_until_cancelled(self.socket.recv_from(&mut buffer));
-            match read.await {
-                Some(Ok((len, source))) => self.pass_on(&buffer[..len], source),
-                // An earlier datagram could not be delivered.
-                Some(Err(why)) => tracing::debug!(%why, "socket of the data channels"),
-                None => return,
+        while !(draining.is_cancelled() && self.routes.lock().by_name.is_empty()) {
+            tokio::select! {
+                read = self.socket.recv_from(&mut buffer) => match read {
+                    Ok((len, source)) => self.pass_on(&buffer[..len], source),
+                    // An earlier datagram could not be delivered.
+                    Err(why) => tracing::debug!(%why, "socket of the data channels"),
+                },
+                () = self.left.notified() => {}
+                () = draining.cancelled(), if !draining.is_cancelled() => {}
+                () = killed.cancelled() => return,
             }
         }
     }
