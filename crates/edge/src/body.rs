@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use http_body::{Frame, SizeHint};
 
+use crate::raw::Waiting;
+
 /// Any error that ends a streamed body early; the connection is cut so that the peer notices.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -24,6 +26,8 @@ pub enum Body {
     Full(Bytes),
     /// A body that is produced while it is sent; see [`Body::stream`].
     Stream(Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>),
+    /// A body that the service sends itself; see [`Body::raw`].
+    Raw(Waiting),
 }
 
 impl Body {
@@ -47,7 +51,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         match this {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Raw(_) => Poll::Ready(None),
             Self::Full(_) => match std::mem::take(this) {
                 Self::Full(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 _ => Poll::Ready(None),
@@ -60,7 +64,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Raw(_) => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Stream(_) => false,
         }
@@ -68,7 +72,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Raw(_) => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Stream(_) => SizeHint::default(),
         }

@@ -30,6 +30,7 @@ use crate::{
     client::Client,
     establish::Accepted,
     listener::{Listener, Shared},
+    raw::Handover,
     stream::Stream,
 };
 
@@ -88,7 +89,7 @@ pub async fn serve_connection<S>(
 {
     let pace = Arc::new(Pace::begin());
     let handler = Handler { service, client, shared: shared.clone(), pace: pace.clone() };
-    let watched = TokioIo::new(Watched { stream, pace: pace.clone() });
+    let watched = TokioIo::new(Watched { stream: Some(stream), pace: pace.clone() });
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
@@ -104,7 +105,8 @@ pub async fn serve_connection<S>(
             drained = true;
             conn.as_mut().graceful_shutdown();
         }
-        if conn.as_mut().poll(task).is_ready() || (drained && stop.killed().is_cancelled()) {
+        let over = conn.as_mut().poll(task).is_ready() || pace.is_handed_over();
+        if over || (drained && stop.killed().is_cancelled()) {
             return Poll::Ready(());
         }
         while timer.as_mut().poll(task).is_ready() {
@@ -131,16 +133,20 @@ pub async fn serve_connection<S>(
 struct Pace {
     epoch: Instant,
     word: AtomicU64,
+    handover: Handover,
 }
 
 const IDLE: u64 = 0;
 const HEAD: u64 = 1;
 const BUSY: u64 = 2;
+/// The connection is to leave HTTP.
+const LEAVING: u64 = 3;
 
 impl Pace {
     /// A fresh connection owes us a request head.
     fn begin() -> Self {
-        Self { epoch: Instant::now(), word: AtomicU64::new(HEAD) }
+        let handover = Handover::default();
+        Self { epoch: Instant::now(), word: AtomicU64::new(HEAD), handover }
     }
 
     fn enter(&self, phase: u64) {
@@ -150,6 +156,10 @@ impl Pace {
 
     fn phase(&self) -> u64 {
         self.word.load(Ordering::Relaxed) & 3
+    }
+
+    fn is_handed_over(&self) -> bool {
+        self.phase() == LEAVING && !self.handover.is_due()
     }
 
     /// When the present phase has lasted too long; `None` while a request is being answered.
@@ -172,14 +182,23 @@ impl Pace {
 
 /// The stream hyper reads; notices the first byte of a request head.
 pub(crate) struct Watched {
-    stream: Stream,
+    /// Nothing once it has left HTTP.
+    stream: Option<Stream>,
     pace: Arc<Pace>,
 }
 
 impl Watched {
-    pub(crate) fn into_stream(self) -> Stream {
-        self.stream
+    pub(crate) fn into_stream(self) -> io::Result<Stream> {
+        self.stream.ok_or_else(gone)
     }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(gone)
+    }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }
 
 impl AsyncRead for Watched {
@@ -189,7 +208,7 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        ready!(this.stream()?.poll_read(cx, buffer))?;
         if this.pace.phase() == IDLE {
             this.pace.enter(HEAD);
         }
@@ -203,7 +222,7 @@ impl AsyncWrite for Watched {
         cx: &mut Task<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        self.get_mut().stream()?.poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -211,7 +230,7 @@ impl AsyncWrite for Watched {
         cx: &mut Task<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+        self.get_mut().stream()?.poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -219,11 +238,19 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(this.stream()?.poll_flush(cx))?;
+        // hyper flushes when it has written all it had.
+        if this.pace.phase() == LEAVING
+            && let Some(stream) = this.stream.take()
+        {
+            this.pace.handover.give(stream);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        self.get_mut().stream()?.poll_shutdown(cx)
     }
 }
 
@@ -284,9 +311,20 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        if this.pace.is_none() {
+            return Poll::Pending; // the answer is not HTTP's to send
+        }
         let Ok(response) = ready!(this.answer.poll(cx));
         let pace = this.pace.take();
-        Poll::Ready(Ok(response.map(|body| Paced { body, pace })))
+        let (head, body) = response.into_parts();
+        match (body, &pace) {
+            (Body::Raw(waiting), Some(pace)) => {
+                pace.handover.ask(Response::from_parts(head, ()), waiting);
+                pace.enter(LEAVING);
+                Poll::Pending
+            }
+            (body, _) => Poll::Ready(Ok(Response::from_parts(head, Paced { body, pace }))),
+        }
     }
 }
 

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! What a service gets: [`bind`] and [`serve`] for HTTP, [`ws::upgrade`] and [`ws::pump`] for
-//! WebSockets, [`Listener::accept`] for protocols of its own, [`limit::Keyed`] against floods.
+//! WebSockets, [`Body::raw`] for answers that last, [`Listener::accept`] for protocols of its own,
+//! [`limit::Keyed`] against floods.
 //!
 //! Invariant: nothing a peer does costs another peer more than its share. Every buffer has a
 //! limit, every wait a deadline, and the accept loop never waits for a connection.
@@ -22,6 +23,7 @@ pub mod limit;
 mod listener;
 pub mod meter;
 mod metrics;
+mod raw;
 mod stream;
 mod tls;
 pub mod ws;
@@ -33,5 +35,6 @@ pub use self::{
     establish::Accepted,
     http::{Port, serve, serve_connection},
     listener::{Listener, bind, bind_asking, bind_within},
+    raw::Raw,
     stream::Stream,
 };

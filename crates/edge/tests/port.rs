@@ -210,6 +210,25 @@ async fn a_client_may_close_its_half_and_still_get_the_answer() {
 }
 
 #[tokio::test]
+async fn a_service_may_take_the_connection_behind_the_answers_before() {
+    let server = start(local(), limits()).await;
+    let request = |path: &str| WHO.replace("/who", path).replace("close", "keep-alive");
+    let answer = http(server.address, &request("/raw")).await;
+    assert_eq!(answer, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nall mine");
+    let both = request("/slow") + &request("/raw");
+    let answer = http(server.address, &both).await;
+    let (first, second) = answer.split_once("done").expect("the first comes first");
+    assert!(first.contains("content-length: 4\r\n"), "{answer}");
+    assert!(second.starts_with("HTTP/1.1 200 OK") && second.ends_with("all mine"), "{answer}");
+    // A place is held for as long as the service has the connection, and no longer.
+    let since = Instant::now();
+    while server.metric("edge_connections_open") > 0 {
+        assert!(since.elapsed() < PATIENCE, "the place is given back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_panic_costs_one_connection() {
     let server = start(local(), limits()).await;
     assert_eq!(http(server.address, &WHO.replace("/who", "/panic")).await, "");

@@ -9,6 +9,7 @@ mod mesh;
 mod negotiate;
 pub(crate) mod outgoing;
 mod pages;
+mod pump;
 mod query;
 pub(crate) mod respond;
 mod room;
@@ -111,10 +112,11 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
             Err(failed) => {
                 let (code, _) = failed.error.code();
                 shared.metrics.refused.with_label_values(&[code]).inc();
-                let quote = shared.node.quote(failed.priced.kind, failed.priced.recent, client.ip);
-                let elsewhere = failed.error.sends_elsewhere();
+                let Failed { error, priced: Priced { kind, recent } } = failed;
+                let quote = error.wants_quote().then(|| shared.node.quote(kind, recent, client.ip));
+                let elsewhere = error.sends_elsewhere();
                 let others = elsewhere.then(|| shared.mesh.others(shared.node.clock.now_ms()));
-                respond::error(&failed.error, &quote, others, format)
+                respond::error(&error, quote.as_ref(), others, format)
             }
         }
     };

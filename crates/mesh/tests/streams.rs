@@ -44,7 +44,7 @@ async fn a_quiet_stream_shows_that_it_lives() -> anyhow::Result<()> {
     ensure!(hello.to_lowercase().contains("content-type: text/event-stream"), "{hello}");
     ensure!(hello.to_lowercase().contains("x-accel-buffering: no"), "{hello}");
     // 15 s and 30 s by the node's clock.
-    timeout(Duration::from_secs(25), read_until(&mut stream, "\n: hb\n\n")).await??;
+    timeout(Duration::from_secs(25), read_until(&mut stream, ": hb\n\n")).await??;
     let price = timeout(Duration::from_secs(25), read_until(&mut stream, "event: price\n"));
     ensure!(price.await??.contains("\"token\""));
     Ok(())

@@ -67,12 +67,25 @@ fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    use hmac::{Hmac, KeyInit as _, Mac as _};
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    for part in parts {
-        mac.update(part);
+    Hmac::new(key).of(parts)
+}
+
+/// HMAC-SHA256 under one key, of which half the work is done.
+#[derive(Clone)]
+struct Hmac(hmac::Hmac<sha2::Sha256>);
+
+impl Hmac {
+    fn new(key: &[u8]) -> Self {
+        use hmac::KeyInit as _;
+        Self(hmac::Hmac::new_from_slice(key).expect("HMAC takes keys of any length"))
     }
-    mac.finalize().into_bytes().into()
+
+    fn of(self, parts: &[&[u8]]) -> [u8; 32] {
+        use hmac::Mac as _;
+        let Self(mut mac) = self;
+        parts.iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes().into()
+    }
 }
 
 #[cfg(test)]

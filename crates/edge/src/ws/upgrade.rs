@@ -158,7 +158,7 @@ impl Upgrading {
         let parts = upgraded.downcast::<TokioIo<Watched>>().map_err(|_| {
             io::Error::new(io::ErrorKind::Unsupported, "not a connection of edge::serve")
         })?;
-        let stream = parts.io.into_inner().into_stream();
+        let stream = parts.io.into_inner().into_stream()?;
         // A copy, so that hyper's read buffer is freed.
         Ok(Socket { stream, early: BytesMut::from(&parts.read_buf[..]), port: self.port })
     }

@@ -96,6 +96,16 @@ impl App {
                 return Response::new(Body::from("done"));
             }
             "/panic" => panic!("on purpose"),
+            "/raw" => {
+                let (body, connection) = Body::raw();
+                self.cx.spawn("raw", async move {
+                    let Ok(edge::Raw { head, mut stream }) = connection.await else { return };
+                    stream.write_all(&head).await.expect("writes");
+                    stream.write_all(b"all mine").await.expect("writes");
+                    stream.shutdown().await.expect("ends");
+                });
+                return Response::new(body);
+            }
             _ => {}
         }
         let (response, upgrading) = match ws::upgrade(request) {

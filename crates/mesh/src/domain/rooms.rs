@@ -48,6 +48,8 @@ pub(crate) struct Rooms {
     streams: AtomicUsize,
     /// What the slow are told.
     slow: Mutex<Bytes>,
+    /// What everybody is told once the node stops.
+    last: Mutex<Option<Bytes>>,
     /// A room got its first listener.
     pub(crate) opened: Notify,
 }
@@ -73,7 +75,8 @@ impl Rooms {
     pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
         let (rooms, addresses, streams) = Default::default();
         let slow = Mutex::new(farewell("slow", &[]));
-        Arc::new(Self { bounds, rooms, addresses, streams, slow, opened: Notify::new() })
+        let (last, opened) = (Mutex::default(), Notify::new());
+        Arc::new(Self { bounds, rooms, addresses, streams, slow, last, opened })
     }
 
     /// Takes over which nodes those are told of who are too slow for this one.
@@ -185,6 +188,9 @@ impl Rooms {
             state.streams.push(outbox.clone());
             guard.listened.push(room);
         }
+        if let Some(last) = &*self.last.lock() {
+            outbox.end(last.clone());
+        }
         Ok((outbox, guard))
     }
 
@@ -214,8 +220,9 @@ impl Rooms {
         });
     }
 
-    /// Ends every stream.
+    /// Ends every stream, and those that are opened later.
     pub(crate) fn end_all(&self, last: &Bytes) {
+        *self.last.lock() = Some(last.clone());
         let all: Vec<_> = self.rooms.lock().values().cloned().collect();
         for state in all {
             state.lock().streams.iter().for_each(|stream| stream.end(last.clone()));
@@ -260,10 +267,18 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{FutureExt as _, StreamExt as _};
+    use std::collections::VecDeque;
+    use std::task::{Context, Waker};
 
-    use super::super::stream::Events;
+    use super::super::stream::Took;
     use super::*;
+
+    /// What waits for a subscriber.
+    fn taken(outbox: &Outbox) -> (VecDeque<Bytes>, Took) {
+        let mut out = VecDeque::new();
+        let took = outbox.take(&mut out, &Context::from_waker(Waker::noop()));
+        (out, took)
+    }
 
     fn rooms() -> Arc<Rooms> {
         Rooms::new(Bounds {
@@ -289,14 +304,13 @@ mod tests {
     fn posts_reach_who_listens_and_count_for_a_minute() {
         let rooms = rooms();
         let (outbox, guard) = rooms.subscribe(vec![room(1), room(2)], address(1)).unwrap();
-        let mut events = Events::new(outbox, guard);
         assert_eq!(rooms.publish(&room(1), &Bytes::from_static(b"a"), 0), 1);
         assert_eq!(rooms.publish(&room(3), &Bytes::from_static(b"b"), 0), 0);
-        assert_eq!(events.next().now_or_never().flatten().unwrap().unwrap(), "a");
-        assert!(events.next().now_or_never().is_none());
+        assert_eq!(taken(&outbox), (vec![Bytes::from_static(b"a")].into(), Took::Events));
+        assert_eq!(taken(&outbox), (VecDeque::new(), Took::Nothing));
         assert_eq!(rooms.of(&room(1), 59_999), (1, 1));
         assert_eq!(rooms.of(&room(1), 60_000), (0, 1));
-        drop(events);
+        drop(guard);
         assert_eq!((rooms.of(&room(1), 0), rooms.streams()), ((0, 0), 0));
         rooms.each(120_000, |_, _| None);
         assert!(rooms.rooms.lock().is_empty() && rooms.addresses.lock().is_empty());
@@ -306,21 +320,16 @@ mod tests {
     fn a_slow_listener_is_told_to_go_and_costs_nobody_else_anything() {
         let rooms = rooms();
         rooms.refer(&["https://a.example".to_owned()]);
-        let (slow, slow_guard) = rooms.subscribe(vec![room(1)], address(1)).unwrap();
-        let (quick, guard) = rooms.subscribe(vec![room(1)], address(2)).unwrap();
-        let mut quick = Events::new(quick, guard);
+        let (slow, _slow_guard) = rooms.subscribe(vec![room(1)], address(1)).unwrap();
+        let (quick, _quick_guard) = rooms.subscribe(vec![room(1)], address(2)).unwrap();
         for at in 0..4 {
             rooms.publish(&room(1), &Bytes::from_static(b"x"), at);
-            assert_eq!(quick.next().now_or_never().flatten().unwrap().unwrap(), "x");
+            assert_eq!(taken(&quick).0, ["x"]);
         }
-        let mut slow = Events::new(slow, slow_guard);
-        let mut all = Vec::new();
-        while let Some(Some(Ok(event))) = slow.next().now_or_never() {
-            all.push(event);
-        }
+        let (all, _) = taken(&slow);
         assert_eq!(all.len(), 3);
         let bye = "event: bye\ndata: {\"nodes\":[\"https://a.example\"],\"reason\":\"slow\"}\n\n";
-        assert!(all[2] == bye && slow.next().now_or_never() == Some(None));
+        assert!(all[2] == bye && taken(&slow).1 == Took::End);
     }
 
     #[test]

@@ -1,24 +1,23 @@
 //! One subscriber's queue of events.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use futures_util::Stream;
 use parking_lot::Mutex;
 
 /// How long a subscriber may take nothing of what waits for it, in milliseconds.
 const STALL_MS: i64 = 20_000;
 
-/// The queue, as those who fill it see it.
+/// The queue.
 #[derive(Default)]
 pub(crate) struct Outbox(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
     frames: VecDeque<Bytes>,
+    /// Events that were taken and may not be written yet.
+    taken: usize,
     waker: Option<Waker>,
     /// Since when something waits, in milliseconds.
     waiting_ms: Option<i64>,
@@ -36,6 +35,16 @@ pub(crate) enum Pushed {
     Full,
 }
 
+/// What there was to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Took {
+    Events,
+    /// Nothing; the task is woken when there is.
+    Nothing,
+    /// Nothing, and nothing will come.
+    End,
+}
+
 impl Outbox {
     /// Queues an event, unless `limit` of them wait.
     pub(crate) fn push(&self, frame: Bytes, limit: usize, now_ms: i64) -> Pushed {
@@ -43,7 +52,7 @@ impl Outbox {
         if queue.ended {
             return Pushed::Ended;
         }
-        if queue.frames.len() >= limit {
+        if queue.frames.len() + queue.taken >= limit {
             return Pushed::Full;
         }
         queue.frames.push_back(frame);
@@ -62,9 +71,37 @@ impl Outbox {
         }
     }
 
+    /// The subscriber is gone: nothing waits for it any more.
+    pub(crate) fn close(&self) {
+        let mut queue = self.0.lock();
+        (queue.ended, queue.frames) = (true, VecDeque::new());
+    }
+
     /// Whether nothing was taken for too long.
     pub(crate) fn is_stalled(&self, now_ms: i64) -> bool {
-        self.0.lock().waiting_ms.is_some_and(|since| now_ms - since > STALL_MS)
+        let mut queue = self.0.lock();
+        let waits = queue.taken > 0 || !queue.frames.is_empty();
+        waits && now_ms - *queue.waiting_ms.get_or_insert(now_ms) > STALL_MS
+    }
+
+    /// Moves all that waits to `out`, of which everything has been written.
+    pub(crate) fn take(&self, out: &mut VecDeque<Bytes>, task: &Context<'_>) -> Took {
+        let mut queue = self.0.lock();
+        queue.waiting_ms = None;
+        queue.taken = queue.frames.len();
+        if queue.taken > 0 {
+            // Both keep what room they have, unless it was a burst.
+            std::mem::swap(&mut queue.frames, out);
+            return Took::Events;
+        }
+        if queue.ended {
+            return Took::End;
+        }
+        shrink(&mut queue.frames);
+        if !queue.waker.as_ref().is_some_and(|waker| waker.will_wake(task.waker())) {
+            queue.waker = Some(task.waker().clone());
+        }
+        Took::Nothing
     }
 }
 
@@ -76,44 +113,9 @@ fn wake(mut queue: parking_lot::MutexGuard<'_, Queue>) {
     }
 }
 
-/// The queue, as the response's body. `held` lives as long as the subscriber is there.
-pub(crate) struct Events<H> {
-    outbox: Arc<Outbox>,
-    _held: H,
-}
-
-impl<H> Events<H> {
-    /// Reads `outbox` until it ends.
-    pub(crate) fn new(outbox: Arc<Outbox>, held: H) -> Self {
-        Self { outbox, _held: held }
-    }
-}
-
-impl<H: Unpin> Stream for Events<H> {
-    type Item = Result<Bytes, std::convert::Infallible>;
-
-    fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut queue = self.outbox.0.lock();
-        let frame = queue.frames.pop_front();
-        if queue.frames.is_empty() {
-            queue.waiting_ms = None;
-            // An idle subscriber keeps no room for a burst.
-            queue.frames.shrink_to(4);
-        }
-        match frame {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None if queue.ended => Poll::Ready(None),
-            None => {
-                queue.waker = Some(task.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl<H> Drop for Events<H> {
-    fn drop(&mut self) {
-        let mut queue = self.outbox.0.lock();
-        (queue.ended, queue.frames) = (true, VecDeque::new());
+/// An idle subscriber keeps no room for a burst.
+pub(crate) fn shrink(frames: &mut VecDeque<Bytes>) {
+    if frames.is_empty() && frames.capacity() > 8 {
+        frames.shrink_to(4);
     }
 }

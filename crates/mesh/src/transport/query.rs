@@ -32,6 +32,9 @@ impl Query {
 
 /// Percent escapes and plus signs; what is no escape stays, what is no UTF-8 becomes U+FFFD.
 fn decode(text: &str) -> String {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return text.to_owned();
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.as_bytes();
     while let [first, rest @ ..] = bytes {

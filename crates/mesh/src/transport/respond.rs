@@ -72,7 +72,7 @@ pub(crate) fn show(status: StatusCode, value: &Value, format: Format) -> Respons
 /// wanted a stream reads JSON.
 pub(crate) fn error(
     error: &Error,
-    quoted: &Quote,
+    quoted: Option<&Quote>,
     others: Option<Vec<String>>,
     format: Format,
 ) -> Response<Body> {
@@ -90,7 +90,7 @@ pub(crate) fn error(
     if let Some(others) = others {
         value["nodes"] = json!(others);
     }
-    if error.wants_quote() {
+    if let Some(quoted) = quoted {
         value["pow"] = quote(quoted);
     }
     let mut response = show(status, &value, format);

@@ -1,20 +1,21 @@
 //! `GET /room/HASH` as Server-Sent Events.
 
 use std::collections::HashSet;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use edge::Body;
-use futures_util::{StreamExt as _, stream};
+use futures_util::FutureExt as _;
+use futures_util::future::OptionFuture;
 use http::Response;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, DATE, HeaderValue};
 use proto::mesh::price::{self, Kind};
 use proto::mesh::{Room, hex, unhex};
 use serde_json::json;
 
-use super::{Call, Failed, respond, room};
+use super::{Call, Failed, pump, respond, room};
 use crate::domain::posts::{self, From};
 use crate::domain::rooms::{Full, Subscription};
-use crate::domain::stream::Events;
 use crate::error::Error;
 use crate::federation::interest;
 use crate::metrics::Metrics;
@@ -89,14 +90,22 @@ pub(super) async fn open(call: Call, text: &str) -> Result<Response<Body>, Faile
         None => Vec::new(),
     };
     let hello = hello(&call, &rooms);
-    let before = std::iter::once(hello).chain(unique(missed)).map(Ok);
-    let events = stream::iter(before).chain(Events::new(outbox, held));
-    Ok(head(Body::stream(events)))
+    let before = std::iter::once(hello).chain(unique(missed));
+    let (body, connection) = Body::raw();
+    // Not an async block, which would hold what it begins with for as long as it runs.
+    let listening =
+        connection.map(move |raw| raw.ok().map(|raw| pump::Pump::new(raw, before, outbox, held)));
+    app.cx.spawn("mesh-stream", listening.then(OptionFuture::from).map(drop));
+    Ok(head(body, app.node.clock.now_ms()))
 }
 
-fn head(body: Body) -> Response<Body> {
+fn head(body: Body, now_ms: i64) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
+    let now = UNIX_EPOCH + Duration::from_millis(now_ms.unsigned_abs());
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
+        headers.insert(DATE, date);
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // Proxies that buffer answers would hold events back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));

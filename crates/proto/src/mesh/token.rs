@@ -6,12 +6,13 @@
 //! 38 bytes, 51 characters of base64url. Nothing is stored: the node that made a token knows it again.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
-use super::{NodeKey, hmac_sha256};
+use super::{Hmac, NodeKey, hmac_sha256};
 
 /// Seconds a token may be used for.
 pub const LIFE_S: u32 = 120;
@@ -27,29 +28,41 @@ const BOUND: u8 = 1;
 
 /// What tokens are made with; the same in all replicas of a node, another after a loss of what
 /// was paid already.
-#[derive(Clone)]
-pub struct Secret([u8; 32]);
+pub struct Secret {
+    bytes: [u8; 32],
+    /// The key of the day asked for last, ready to be used: tokens of one day are made and checked
+    /// by the thousand.
+    day: Mutex<Option<(u32, Hmac)>>,
+}
 
 impl Secret {
     /// As given.
     pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self { bytes, day: Mutex::new(None) }
     }
 
     /// The one in force: the node's `root`, changed by every loss of the proofs that were seen.
     pub fn derive(root: &[u8], boot_id: &[u8]) -> Self {
-        Self(hmac_sha256(root, &[boot_id]))
+        Self::new(hmac_sha256(root, &[boot_id]))
     }
 
-    fn day_key(&self, ts: u32) -> [u8; 32] {
-        hmac_sha256(&self.0, &[b"wsm1 token", &(ts / 86_400).to_be_bytes()])
+    fn day_key(&self, ts: u32) -> Hmac {
+        let day = ts / 86_400;
+        let mut known = self.day.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((made, key)) if *made == day => key.clone(),
+            _ => {
+                let key = hmac_sha256(&self.bytes, &[b"wsm1 token", &day.to_be_bytes()]);
+                known.insert((day, Hmac::new(&key))).1.clone()
+            }
+        }
     }
 
     /// Who a client is to the TURN server on a day: 16 hexadecimal digits that say nothing of its
     /// address.
     pub fn turn_user(&self, now_s: u32, client: IpAddr) -> String {
         let day = (now_s / 86_400).to_be_bytes();
-        let id = hmac_sha256(&self.0, &[b"wsm1 turn uid", &day, &binding(client)]);
+        let id = hmac_sha256(&self.bytes, &[b"wsm1 turn uid", &day, &binding(client)]);
         super::hex(&id[..8])
     }
 
@@ -57,13 +70,13 @@ impl Secret {
     /// that changes every day.
     pub fn keyed(&self, now_s: u32, what: &str) -> [u8; 32] {
         let day = (now_s / 86_400).to_be_bytes();
-        hmac_sha256(&self.0, &[b"wsm1 probe", &day, what.as_bytes()])
+        hmac_sha256(&self.bytes, &[b"wsm1 probe", &day, what.as_bytes()])
     }
 
     /// An address as state is kept under it: a keyed hash that changes every day.
     pub fn address_key(&self, now_s: u32, client: IpAddr) -> [u8; 16] {
         let day = (now_s / 86_400).to_be_bytes();
-        let id = hmac_sha256(&self.0, &[b"wsm1 ip", &day, &binding(client)]);
+        let id = hmac_sha256(&self.bytes, &[b"wsm1 ip", &day, &binding(client)]);
         let mut key = [0; 16];
         key.copy_from_slice(&id[..16]);
         key
@@ -174,7 +187,7 @@ impl Token {
 
 fn mac(secret: &Secret, made_s: u32, raw: &[u8; RAW], bind: Option<IpAddr>) -> [u8; 16] {
     let bind = bind.map(binding).unwrap_or_default();
-    let whole = hmac_sha256(&secret.day_key(made_s), &[&raw[..SIGNED], &bind]);
+    let whole = secret.day_key(made_s).of(&[&raw[..SIGNED], &bind]);
     let mut mac = [0; 16];
     mac.copy_from_slice(&whole[..16]);
     mac
