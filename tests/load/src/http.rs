@@ -213,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.read().await?;
         }
         let from = self.answered;
-        self.answered = self.buffer.len().min(from + most);
+        self.answered = self.buffer.len().min(from.saturating_add(most));
         Ok(&self.buffer[from..self.answered])
     }
 
