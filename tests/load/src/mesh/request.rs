@@ -8,8 +8,10 @@ use crate::relay::prepare;
 use crate::report::Row;
 use crate::target::Target;
 
-/// Hashes a post is worth, a credential 16 times as much.
+/// Hashes a post is worth, enough for rooms that this makes busy; and a credential, whose price is
+/// the same all the time.
 const WORK: u64 = 64;
+const CREDENTIAL_WORK: u64 = 16;
 /// Bytes of a post.
 const BODY: usize = 600;
 
@@ -64,7 +66,7 @@ pub(crate) async fn run(target: &Target, options: &Options) -> anyhow::Result<Ro
             ("mesh post", "posts", 202, "\"id\"", all(&make)?)
         }
         What::Credential => {
-            let make = |_| paid("/token", &token, b"", 16 * WORK);
+            let make = |_| paid("/token", &token, b"", CREDENTIAL_WORK);
             ("mesh credential", "credentials", 200, "\"password\"", all(&make)?)
         }
         What::BadProof => {
