@@ -216,9 +216,22 @@ setup_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n1)" = "$2
 setup_command() {
     command -v "$1" >/dev/null && return
     # Servers lie where an ordinary user's PATH does not lead.
-    PATH=$PATH:$setup_tools/root/usr/bin:$setup_tools/root/usr/sbin:/usr/sbin
+    PATH=$PATH:$setup_tools/bin:$setup_tools/root/usr/bin:$setup_tools/root/usr/sbin:/usr/sbin
     command -v "$1" >/dev/null || setup_packages "$2"
-    command -v "$1" >/dev/null || fail "there is no $1 even with the package $2"
+    local found
+    found=$(command -v "$1") || fail "there is no $1 even with the package $2"
+    case $found in "$setup_tools/root"/*) setup_wrapper "$1" "$found" ;; esac
+}
+
+# setup_wrapper NAME PROGRAM: one that was unpacked finds the libraries unpacked beside it.
+setup_wrapper() {
+    if ! ldd "$2" 2>/dev/null | grep -q "not found"; then return; fi
+    local libraries
+    libraries=$(echo "$setup_tools"/root/usr/lib/*-linux-gnu)
+    mkdir -p "$setup_tools/bin"
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$libraries" "$2" >"$setup_tools/bin/$1"
+    chmod +x "$setup_tools/bin/$1"
+    hash -r
 }
 
 # A library that shifts a process's clock, for the tests of clocks that are wrong.
