@@ -7,6 +7,8 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// The example that `cargo test` builds beside the tests.
 fn idle() -> Command {
     let tests = std::env::current_exe().expect("we run");
@@ -44,10 +46,9 @@ impl Running {
         }
     }
 
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
-        assert!(sent.success());
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a number of a process");
+        kill_process(Pid::from_raw(pid).expect("it runs"), signal).expect("it is ours");
     }
 
     fn code(mut self) -> Option<i32> {
@@ -67,7 +68,7 @@ fn lines(stderr: ChildStderr) -> Receiver<String> {
 
 #[test]
 fn both_signals_stop_cleanly_after_what_is_in_flight() {
-    for (signal, mood) in [("TERM", "polite"), ("INT", "busy")] {
+    for (signal, mood) in [(Signal::TERM, "polite"), (Signal::INT, "busy")] {
         let mut idle = Running::start(&["--mood", mood, "--drain-lag", "50ms"]);
         idle.wait_for("ready");
         idle.signal(signal);
@@ -83,7 +84,7 @@ fn a_drain_that_overruns_its_grace_says_so() {
         let timing = ["--mood", mood, "--drain-lag", "0ms", "--drain-grace", "50ms"];
         let mut idle = Running::start(&timing);
         idle.wait_for("ready");
-        idle.signal("TERM");
+        idle.signal(Signal::TERM);
         idle.wait_for("the grace is over");
         assert_eq!(idle.code(), Some(3), "{mood}");
     }
@@ -93,9 +94,9 @@ fn a_drain_that_overruns_its_grace_says_so() {
 fn a_second_signal_does_not_wait() {
     let mut idle = Running::start(&["--mood", "stubborn", "--drain-lag", "1h"]);
     idle.wait_for("ready");
-    idle.signal("TERM");
+    idle.signal(Signal::TERM);
     idle.wait_for("leaving");
-    idle.signal("TERM");
+    idle.signal(Signal::TERM);
     idle.wait_for("a second signal");
     assert_eq!(idle.code(), Some(3));
 }
@@ -137,7 +138,7 @@ fn the_supervisor_hears_of_ready_and_stopping() {
     };
     assert_eq!(hear(), "READY=1");
     idle.wait_for("ready");
-    idle.signal("TERM");
+    idle.signal(Signal::TERM);
     assert_eq!(hear(), "STOPPING=1");
     assert_eq!(idle.code(), Some(0));
     std::fs::remove_file(&path).expect("it was just bound");

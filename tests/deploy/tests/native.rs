@@ -136,7 +136,16 @@ async fn units_serve_on_a_fresh_machine_and_go_without_a_trace() -> anyhow::Resu
     serves(&machine)?;
     let kept = machine.sum("/etc/switchyard")?;
     machine.deploy(&[])?;
-    ensure!(machine.sum("/etc/switchyard")? == kept, "settings, secrets or certificate changed");
+    let now = machine.sum("/etc/switchyard")?;
+    let other = |a: &str, b: &str| {
+        a.lines().filter(|line| !b.contains(line)).collect::<Vec<_>>().join("\n")
+    };
+    ensure!(
+        now == kept,
+        "settings, secrets or certificate changed, from\n{}\nto\n{}",
+        other(&kept, &now),
+        other(&now, &kept)
+    );
     serves(&machine)?;
 
     let files = UNITS.map(|unit| format!("{unit}.service"));
